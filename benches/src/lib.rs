@@ -1,0 +1,1 @@
+//! Benches per stage, and side-by-side runs against other loaders and steps.

@@ -1,0 +1,1 @@
+//! Configuration, launch, topology, status and commands of the Mugs pretraining pipeline.

@@ -1,0 +1,3 @@
+//! The `mugs-pipeline` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Shard sets: samples in tar files with an index and a manifest; packing, verifying, reading.

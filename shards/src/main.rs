@@ -1,0 +1,3 @@
+//! The `mugs-shard` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The compute stage: model, heads, losses, memory, optimizer, teacher, checkpoint and evaluation.

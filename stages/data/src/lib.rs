@@ -1,0 +1,1 @@
+//! The data stages: fetch, decode, crop (plan and render) and batch, without libtorch.

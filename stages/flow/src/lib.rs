@@ -1,0 +1,1 @@
+//! The dataflow engine: stages, bounded channels, ordered workers, shutdown and meters.

@@ -1,0 +1,1 @@
+//! Bytes to pixels and back: sniffing, decoding, encoding and the crop operators, exact to the bit.

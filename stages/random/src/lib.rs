@@ -1,0 +1,1 @@
+//! Counter-based random numbers: every draw has a fixed address, on every host the same.

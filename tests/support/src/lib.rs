@@ -1,0 +1,69 @@
+//! What tests share: where golden data lie, when a test is skipped, how many cases ran.
+//!
+//! Golden data that need nothing beside the checkout are in `tests/golden`; the rest, and the pictures, are in a
+//! folder `shared` beside the checkout, which a public clone does not have. With `MUGS_TEST_STRICT=1` in the
+//! environment (as in CI) a skipped test is a failure.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "this crate is only linked into tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The root of the checkout.
+pub fn checkout() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("tests/support is two folders deep").to_path_buf()
+}
+
+/// A golden file or folder that is part of the checkout, for example `augment/ops.jsonl`.
+pub fn golden(relative: &str) -> PathBuf {
+    let path = checkout().join("tests/golden").join(relative);
+    assert!(path.exists(), "{} is missing from the checkout", path.display());
+    path
+}
+
+/// Something in the folder `shared` beside the checkout (`data/...`, `golden/...`), or none in a public clone.
+pub fn shared(relative: &str) -> Option<PathBuf> {
+    let path = checkout().parent()?.join("shared").join(relative);
+    path.exists().then_some(path)
+}
+
+/// A golden file of the checkout, or else of `shared/golden`.
+pub fn golden_anywhere(relative: &str) -> Option<PathBuf> {
+    let path = checkout().join("tests/golden").join(relative);
+    if path.exists() { Some(path) } else { shared(&format!("golden/{relative}")) }
+}
+
+/// Whether a skipped test counts as a failure.
+pub fn strict() -> bool {
+    std::env::var_os("MUGS_TEST_STRICT").is_some_and(|value| value == "1")
+}
+
+/// Says that a test is skipped, or fails it where that is not allowed.
+pub fn skip(what: &str, why: &str) {
+    note(&format!("skipped-{what}"), &format!("skipped: {why} ({what})"));
+    println!("skipped: {why} ({what})");
+    assert!(!strict(), "{what} must not be skipped here: {why}");
+}
+
+/// Records how many golden cases a suite ran; `make test` prints the records at its end.
+pub fn tally(suite: &str, ran: usize, unit: &str) {
+    println!("golden: {suite}: {ran} {unit}");
+    note(suite, &format!("{ran:>6} {unit}"));
+}
+
+fn note(name: &str, line: &str) {
+    let Some(folder) = std::env::var_os("MUGS_TEST_TALLY") else { return };
+    let folder = PathBuf::from(folder);
+    let name: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+    std::fs::create_dir_all(&folder).expect("the tally folder can be made");
+    std::fs::write(folder.join(name), format!("{line}\n")).expect("the tally can be written");
+}
+
+/// A Python that imports all the named modules: the set-up's, or else `python3`.
+pub fn python(modules: &[&str]) -> Option<PathBuf> {
+    let own = checkout().join(".libtorch/venv/bin/python");
+    [own, PathBuf::from("python3")].into_iter().find(|python| {
+        let imports: String = modules.iter().map(|module| format!("import {module}\n")).collect();
+        Command::new(python).args(["-c", &imports]).output().is_ok_and(|output| output.status.success())
+    })
+}
