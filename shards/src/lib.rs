@@ -1,1 +1,25 @@
 //! Shard sets: samples in tar files with an index and a manifest; packing, verifying, reading.
+//!
+//! A set is a folder with
+//!
+//! * `NAME-000000.tar`, … — POSIX ustar; of each sample the picture `KEY.jpeg` and its label `KEY.cls` (the number
+//!   of its class in ASCII digits), adjacent. Python's webdataset and any `tar` read them;
+//! * `NAME-000000.idx`, … — one line per member: key, extension, offset, length, XXH3-128;
+//! * `manifest.json` — the classes, the shards with their sample counts, sizes and checksums, and its own checksum.
+//!   It is written last: a folder without it is no set.
+//!
+//! Every byte of a set is covered by a checksum; what is read by [`ShardReader::read`] has been compared with it.
+//! This crate knows nothing of pixels: packing is told by its caller whether bytes are a picture.
+
+mod checksum;
+mod error;
+mod index;
+mod manifest;
+mod set;
+mod ustar;
+
+pub use checksum::{Checksum, NotAChecksum};
+pub use error::ShardError;
+pub use index::{LABEL_EXTENSION, Member, PICTURE_EXTENSIONS, SampleEntry};
+pub use manifest::{MANIFEST, Manifest, ShardInfo, VERSION, valid_name};
+pub use set::{Sample, ShardReader, ShardSet};
