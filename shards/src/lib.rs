@@ -15,11 +15,15 @@ mod checksum;
 mod error;
 mod index;
 mod manifest;
+mod pack;
 mod set;
 mod ustar;
+mod verify;
 
 pub use checksum::{Checksum, NotAChecksum};
 pub use error::ShardError;
 pub use index::{LABEL_EXTENSION, Member, PICTURE_EXTENSIONS, SampleEntry};
 pub use manifest::{MANIFEST, Manifest, ShardInfo, VERSION, valid_name};
+pub use pack::{Hooks, Ignored, Inspect, PackConfig, PackError, PackReport, Progress, pack};
 pub use set::{Sample, ShardReader, ShardSet};
+pub use verify::{Problem, VerifyHooks, VerifyReport, verify};

@@ -1,0 +1,266 @@
+//! The pictures of a folder of class folders, in the order of the published loader (torchvision's `ImageFolder`).
+//!
+//! Classes are the folders of the root in byte order of their names, numbered from 0. Below a class, folders come in
+//! byte order of their paths as texts (`a-b` before `a/c`, which comparing by components would turn round), the files
+//! of each in byte order of their names. Symbolic links are followed. What a picture is, is told by the end of its
+//! name in any case; every other file is counted and reported.
+
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::error::PackError;
+use super::key::Keys;
+use crate::index::PICTURE_EXTENSIONS;
+
+/// A picture to be packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Picture {
+    pub(crate) path: PathBuf,
+    pub(crate) key: Box<str>,
+    /// Lower case.
+    pub(crate) extension: &'static str,
+    pub(crate) label: u32,
+}
+
+/// Files that are no pictures by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Ignored {
+    /// How many.
+    pub count: u64,
+    /// The first of them, at most 10, relative to the source.
+    pub first: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) classes: Vec<String>,
+    pub(crate) pictures: Vec<Picture>,
+    pub(crate) ignored: Ignored,
+}
+
+/// Lists `root`; no file is opened.
+///
+/// # Errors
+/// A folder cannot be read, a link leads in a circle, a class has no pictures or there is no class.
+pub(crate) fn list(root: &Path) -> Result<Listing, PackError> {
+    let mut lister = Lister { root, keys: Keys::default(), listing: Listing::default() };
+    lister.root()?;
+    Ok(lister.listing)
+}
+
+struct Lister<'a> {
+    root: &'a Path,
+    keys: Keys,
+    listing: Listing,
+}
+
+/// The files of one folder, sorted by name.
+struct Folder {
+    path: PathBuf,
+    files: Vec<Entry>,
+}
+
+struct Entry {
+    path: PathBuf,
+    /// Of what a link leads to; none for a link that leads nowhere.
+    metadata: Option<Metadata>,
+}
+
+/// A folder's identity and path, for finding circles.
+type Ancestor = ((u64, u64), PathBuf);
+
+impl Lister<'_> {
+    fn root(&mut self) -> Result<(), PackError> {
+        let entries = read_folder(self.root)?;
+        let (classes, beside): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(Entry::is_folder);
+        let loose_picture = beside.iter().any(|entry| picture_extension(&entry.path).is_some());
+        beside.iter().for_each(|entry| self.ignore(&entry.path));
+        let mut empty = Vec::new();
+        for class in classes {
+            let before = self.listing.pictures.len();
+            self.class(&class)?;
+            if self.listing.pictures.len() == before {
+                empty.push(class.path);
+            }
+        }
+        let path = self.root.to_path_buf();
+        match (self.listing.pictures.is_empty(), loose_picture) {
+            (true, true) => Err(PackError::NoClassFolders { path }),
+            (true, false) => Err(PackError::NoPictures { path }),
+            (false, _) if !empty.is_empty() => Err(PackError::EmptyClasses { paths: empty }),
+            (false, _) => Ok(()),
+        }
+    }
+
+    fn class(&mut self, class: &Entry) -> Result<(), PackError> {
+        let name = class.path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| PackError::ClassName { path: class.path.clone() })?;
+        let too_many = || PackError::Config("more than 2^32 classes".into());
+        let label = u32::try_from(self.listing.classes.len()).map_err(|_| too_many())?;
+        self.listing.classes.push(name.into());
+
+        let root = fs::metadata(self.root).map_err(|source| PackError::Read { path: self.root.into(), source })?;
+        let mut ancestors = vec![(identity(&root), self.root.to_path_buf())];
+        let mut folders = Vec::new();
+        walk(class, &mut ancestors, &mut folders)?;
+        folders.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
+        folders.into_iter().flat_map(|folder| folder.files).try_for_each(|file| self.file(file, label))
+    }
+
+    fn file(&mut self, file: Entry, label: u32) -> Result<(), PackError> {
+        let Some(extension) = picture_extension(&file.path) else {
+            self.ignore(&file.path);
+            return Ok(());
+        };
+        // A link that leads nowhere is named when it is read; opening a pipe or device could wait for ever.
+        if file.metadata.as_ref().is_some_and(|metadata| !metadata.is_file()) {
+            return Err(PackError::NotAPicture { path: file.path, reason: "it is no regular file".into() });
+        }
+        let relative = self.relative(&file.path).as_os_str().as_bytes();
+        let stem = &relative[..relative.len() - 1 - extension.len()];
+        let key = self.keys.give(relative, stem);
+        self.listing.pictures.push(Picture { path: file.path, key, extension, label });
+        Ok(())
+    }
+
+    fn ignore(&mut self, path: &Path) {
+        const NAMED: usize = 10;
+        let relative = self.relative(path).to_path_buf();
+        let ignored = &mut self.listing.ignored;
+        ignored.count += 1;
+        if ignored.first.len() < NAMED {
+            ignored.first.push(relative);
+        }
+    }
+
+    fn relative<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(self.root).unwrap_or(path)
+    }
+}
+
+impl Entry {
+    fn is_folder(&self) -> bool {
+        self.metadata.as_ref().is_some_and(Metadata::is_dir)
+    }
+}
+
+/// Appends `folder` and all folders below it.
+fn walk(folder: &Entry, ancestors: &mut Vec<Ancestor>, folders: &mut Vec<Folder>) -> Result<(), PackError> {
+    let Some(own) = folder.metadata.as_ref().map(identity) else { return Ok(()) };
+    if let Some((_, target)) = ancestors.iter().find(|(other, _)| *other == own) {
+        return Err(PackError::Loop { link: folder.path.clone(), target: target.clone() });
+    }
+    let (below, files): (Vec<Entry>, Vec<Entry>) = read_folder(&folder.path)?.into_iter().partition(Entry::is_folder);
+    folders.push(Folder { path: folder.path.clone(), files });
+    ancestors.push((own, folder.path.clone()));
+    below.iter().try_for_each(|entry| walk(entry, ancestors, folders))?;
+    ancestors.pop();
+    Ok(())
+}
+
+/// What is in a folder, sorted by name, links followed.
+fn read_folder(path: &Path) -> Result<Vec<Entry>, PackError> {
+    let fault = |path: &Path, source| PackError::Read { path: path.into(), source };
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path).map_err(|source| fault(path, source))? {
+        let path = entry.map_err(|source| fault(path, source))?.path();
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if dangling(&path, &error) => None,
+            Err(source) => return Err(fault(&path, source)),
+        };
+        entries.push(Entry { path, metadata });
+    }
+    entries.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
+    Ok(entries)
+}
+
+/// Whether a link leads nowhere (or only to itself), which matters only if it is named like a picture.
+fn dangling(path: &Path, error: &std::io::Error) -> bool {
+    let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    link && (error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ELOOP))
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The extension if the file's name ends, in any case, like a picture's.
+fn picture_extension(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.as_bytes();
+    PICTURE_EXTENSIONS.into_iter().find(|extension| {
+        let dot = name.len().checked_sub(extension.len() + 1);
+        dot.is_some_and(|dot| name[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(extension.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"x").unwrap();
+        }
+        root
+    }
+
+    fn keys(root: &Path) -> Vec<(u32, String)> {
+        list(root).unwrap().pictures.into_iter().map(|picture| (picture.label, picture.key.into())).collect()
+    }
+
+    #[test]
+    fn order_and_extensions_are_those_of_the_published_loader() {
+        let root = tree(&[
+            "b/z.JPEG",
+            "b/a/1.png",
+            "b/a/c/3.bmp",
+            "b/a-b/2.webp",
+            "b/A.tif",
+            "B/x.jpg",
+            "a/.jpg",
+            "a/n.txt",
+            "a/xjpg",
+            "l.png",
+        ]);
+        let listing = list(root.path()).unwrap();
+        assert_eq!(listing.classes, ["B", "a", "b"]);
+        let expected = [(0, "B_x"), (1, "a_"), (2, "b_A"), (2, "b_z"), (2, "b_a_1"), (2, "b_a-b_2"), (2, "b_a_c_3")];
+        assert_eq!(keys(root.path()), expected.map(|(label, key)| (label, key.to_string())));
+        assert_eq!(listing.pictures[3].extension, "jpeg");
+        assert_eq!(listing.ignored.count, 3);
+        assert_eq!(listing.ignored.first, ["l.png", "a/n.txt", "a/xjpg"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn links_are_followed_and_circles_are_named() {
+        let root = tree(&["a/1.jpg"]);
+        let other = tree(&["2.jpg"]);
+        symlink(other.path(), root.path().join("b")).unwrap();
+        symlink(root.path().join("a/1.jpg"), root.path().join("a/3.jpg")).unwrap();
+        symlink("nowhere", root.path().join("a/.lock")).unwrap();
+        assert_eq!(keys(root.path()).len(), 3);
+        symlink("..", root.path().join("a/up")).unwrap();
+        let error = list(root.path()).unwrap_err().to_string();
+        assert!(error.contains("a/up") && error.contains("symbolic link"), "{error}");
+    }
+
+    #[test]
+    fn sources_without_pictures_are_told_apart() {
+        let text = |files: &[&str]| list(tree(files).path()).unwrap_err().to_string();
+        assert!(text(&[]).contains("no pictures"));
+        assert!(text(&["a/x.txt"]).contains("no pictures"));
+        assert!(text(&["x.jpg", "y.jpg"]).contains("no class folders"));
+        let empty = text(&["a/x.jpg", "b/x.gif", "c/d/e.txt"]);
+        assert!(empty.contains("/b, ") && empty.contains("/c;"), "{empty}");
+        let missing = list(Path::new("/no/such/folder")).unwrap_err();
+        assert!(missing.to_string().contains("/no/such/folder"));
+    }
+}
