@@ -1,0 +1,112 @@
+//! The three heads on top of the backbone.
+
+use tch::Tensor;
+
+use super::ModelConfig;
+use super::init::Init;
+use super::layers::{Linear, gelu, unit_length};
+use super::params::Builder;
+
+/// Three linear layers with GELU between: the projector of every head.
+#[derive(Debug)]
+struct Projector {
+    /// At the published places 0, 2 and 4 of a sequence; GELU at 1 and 3.
+    layers: [Linear; 3],
+}
+
+impl Projector {
+    fn new(mut builder: Builder<'_>, config: &ModelConfig, outputs: i64, biased: bool) -> Projector {
+        let (inputs, hidden) = (config.embed_dim, config.head_hidden_dim);
+        let linear = if biased { Linear::new } else { Linear::unbiased };
+        let layers = [(0, inputs, hidden), (2, hidden, hidden), (4, hidden, outputs)]
+            .map(|(place, inputs, outputs)| linear(builder.at(place), inputs, outputs, Init::WEIGHT));
+        Projector { layers }
+    }
+
+    /// `[rows, D]` to `[rows, outputs]`.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let [first, second, third] = &self.layers;
+        third.forward(&gelu(&second.forward(&gelu(&first.forward(x)))))
+    }
+}
+
+/// Two linear layers with GELU between, in the student only: guesses the teacher's projection.
+#[derive(Debug)]
+struct Predictor {
+    /// At the published places 0 and 2 of a sequence.
+    layers: [Linear; 2],
+}
+
+impl Predictor {
+    fn new(mut builder: Builder<'_>, width: i64, hidden: i64) -> Predictor {
+        let layers = [(0, width, hidden), (2, hidden, width)].map(|(place, inputs, outputs)| {
+            Linear::unbiased(builder.at(place), inputs, outputs, Init::framework_default(inputs))
+        });
+        Predictor { layers }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let [first, second] = &self.layers;
+        second.forward(&gelu(&first.forward(x)))
+    }
+}
+
+/// The instance head and the local-group head: a projection, in the student followed by a prediction, of unit length.
+#[derive(Debug)]
+pub struct ContrastiveHead {
+    projector: Projector,
+    predictor: Option<Predictor>,
+    norm_before_pred: bool,
+}
+
+impl ContrastiveHead {
+    /// With a predictor where `predicts`, that is in the student.
+    pub(super) fn new(mut builder: Builder<'_>, config: &ModelConfig, outputs: i64, predicts: bool) -> ContrastiveHead {
+        let projector = Projector::new(builder.at("projector"), config, outputs, false);
+        let predictor = predicts.then(|| Predictor::new(builder.at("predictor"), outputs, config.predictor_hidden_dim));
+        ContrastiveHead { projector, predictor, norm_before_pred: config.norm_before_pred }
+    }
+
+    /// Backbone tokens `[rows, D]` to unit vectors `[rows, outputs]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let projection = self.projector.forward(x);
+        let Some(predictor) = &self.predictor else { return unit_length(&projection) };
+        let prediction = if self.norm_before_pred {
+            predictor.forward(&unit_length(&projection))
+        } else {
+            predictor.forward(&projection)
+        };
+        unit_length(&prediction)
+    }
+}
+
+/// The group head: a unit projection compared with the directions of all clusters.
+#[derive(Debug)]
+pub struct GroupHead {
+    projector: Projector,
+    /// Lengths of the clusters' weights, `[clusters, 1]`.
+    weight_g: Tensor,
+    /// Their directions, of any length, `[clusters, bottleneck]`.
+    weight_v: Tensor,
+}
+
+impl GroupHead {
+    pub(super) fn new(mut builder: Builder<'_>, config: &ModelConfig) -> GroupHead {
+        let (bottleneck, clusters) = (config.group_bottleneck_dim, config.group_out_dim);
+        let projector = Projector::new(builder.at("projector"), config, bottleneck, true);
+        let mut last = builder.at("last_layer");
+        let weight_g = if config.norm_last_layer {
+            last.frozen("weight_g", &[clusters, 1], Init::Ones)
+        } else {
+            last.param("weight_g", &[clusters, 1], Init::Ones)
+        };
+        let weight_v = last.param("weight_v", &[clusters, bottleneck], Init::framework_default(bottleneck));
+        GroupHead { projector, weight_g, weight_v }
+    }
+
+    /// Class tokens `[rows, D]` to logits `[rows, clusters]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let weight = Tensor::internal_weight_norm(&self.weight_v, &self.weight_g, 0);
+        unit_length(&self.projector.forward(x)).linear(&weight, None::<&Tensor>)
+    }
+}

@@ -1,0 +1,147 @@
+//! The student and the teacher: a backbone and three heads.
+
+mod config;
+mod heads;
+mod init;
+mod layers;
+mod params;
+mod quantile;
+mod relation;
+mod vit;
+
+use tch::{Device, Tensor, no_grad_guard};
+
+pub use config::{Arch, ConfigError, ModelConfig};
+pub use heads::{ContrastiveHead, GroupHead};
+pub use init::Init;
+pub(crate) use init::Source;
+pub use layers::unit_length;
+pub use params::{Param, Params};
+pub use relation::RelationBlock;
+pub use vit::{Backbone, Block, Branch, DropPath, Site};
+
+use crate::memory::Memory;
+use params::Builder;
+
+/// What a network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Trained by gradients; has predictors.
+    Student,
+    /// Follows the student; no predictors, no gradients.
+    Teacher,
+}
+
+/// What the heads say about a batch. Rows are crop-major: crop first, then image, large crops before small ones. A head
+/// whose loss is switched off says nothing.
+#[derive(Debug)]
+pub struct Outputs {
+    /// Unit vectors `[rows, instance_out_dim]`.
+    pub instance: Option<Tensor>,
+    /// Unit vectors `[rows, local_group_out_dim]`.
+    pub local_group: Option<Tensor>,
+    /// Logits `[rows, group_out_dim]`.
+    pub group: Option<Tensor>,
+    /// Mean patch tokens of the large crops, what a memory is filled with: `[large rows, D]`, never with a gradient.
+    pub patch_mean: Tensor,
+}
+
+/// A backbone with the heads that the configuration asks for.
+#[derive(Debug)]
+pub struct Network {
+    role: Role,
+    params: Params,
+    backbone: Backbone,
+    instance: Option<ContrastiveHead>,
+    local_group: Option<ContrastiveHead>,
+    group: Option<GroupHead>,
+}
+
+/// What the backbone makes of a batch of equally sized crops.
+struct Features {
+    class_token: Tensor,
+    relation: Option<Tensor>,
+}
+
+impl Network {
+    /// A network with initial weights drawn from (seed, name): built with the same seed, a teacher is a copy of the
+    /// student.
+    ///
+    /// # Errors
+    /// The configuration is not valid.
+    pub fn new(config: &ModelConfig, role: Role, seed: u64, device: Device) -> Result<Network, ConfigError> {
+        config.validate()?;
+        let predicts = role == Role::Student;
+        let mut params = Params::default();
+        let mut builder = Builder::new(&mut params, predicts, seed, device);
+        let [instance, local_group, group] = config.heads();
+        let contrastive = |builder: Builder<'_>, outputs| ContrastiveHead::new(builder, config, outputs, predicts);
+        let backbone = Backbone::new(builder.at("backbone"), config);
+        let instance = instance.then(|| contrastive(builder.at("instance_head"), config.instance_out_dim));
+        let local_group = local_group.then(|| contrastive(builder.at("local_group_head"), config.local_group_out_dim));
+        let group = group.then(|| GroupHead::new(builder.at("group_head"), config));
+        Ok(Network { role, params, backbone, instance, local_group, group })
+    }
+
+    /// Student or teacher.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// All parameters under their published names, in published order.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The backbone alone, as evaluations use it.
+    pub fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    /// The outputs for `global` `[n·B, 3, S, S]` and `local` `[m·B, 3, s, s]` crops, normalised float32 pixels, crop
+    /// first, then image. The teacher records no gradients. Without a memory the relation block sees all tokens of a crop.
+    pub fn forward(
+        &self,
+        global: &Tensor,
+        local: Option<&Tensor>,
+        memory: Option<&Memory>,
+        drop_path: &DropPath<'_>,
+    ) -> Outputs {
+        let _no_grad = (self.role == Role::Teacher).then(no_grad_guard);
+        let tokens = self.backbone.tokens_of_crops(global, drop_path, 0);
+        let patch_mean = {
+            let _no_grad = no_grad_guard();
+            self.backbone.patch_mean(&tokens)
+        };
+        let mut features = vec![self.features(&tokens, memory)];
+        if let Some(local) = local {
+            let tokens = self.backbone.tokens_of_crops(local, drop_path, drop_path.crops_in(global.size()[0]));
+            features.push(self.features(&tokens, memory));
+        }
+        self.heads(&features, patch_mean)
+    }
+
+    fn features(&self, tokens: &Tensor, memory: Option<&Memory>) -> Features {
+        let relation = self.local_group.as_ref().map(|_| match memory {
+            Some(memory) => {
+                let query = self.backbone.query(tokens);
+                let neighbours = memory.top_n(&query).rows;
+                self.backbone.relation(&RelationBlock::beside(&query, &neighbours))
+            }
+            None => self.backbone.relation(tokens),
+        });
+        Features { class_token: self.backbone.class_token(tokens), relation }
+    }
+
+    fn heads(&self, features: &[Features], patch_mean: Tensor) -> Outputs {
+        let class_tokens: Vec<_> = features.iter().map(|features| &features.class_token).collect();
+        let class_tokens = Tensor::cat(&class_tokens, 0);
+        let relations: Vec<_> = features.iter().filter_map(|features| features.relation.as_ref()).collect();
+        Outputs {
+            instance: self.instance.as_ref().map(|head| head.forward(&class_tokens)),
+            local_group: self.local_group.as_ref().map(|head| head.forward(&Tensor::cat(&relations, 0))),
+            group: self.group.as_ref().map(|head| head.forward(&class_tokens)),
+            patch_mean,
+        }
+    }
+}
