@@ -9,6 +9,9 @@ use tempfile::NamedTempFile;
 
 use super::error::PackError;
 
+/// The extension of files that are being written.
+const TEMPORARY: &str = "tmp";
+
 /// A file under a temporary name in the destination; dropped without [`Destination::commit`] it is removed.
 pub(crate) struct AtomicFile {
     file: NamedTempFile,
@@ -18,9 +21,10 @@ pub(crate) struct AtomicFile {
 impl AtomicFile {
     pub(crate) fn create(destination: &Destination, name: &str) -> Result<Self, PackError> {
         let path = destination.path.join(name);
+        let suffix = format!(".{TEMPORARY}");
         let mut builder = tempfile::Builder::new();
         // Shards are read by other users too; the process's umask still applies.
-        builder.prefix(".").suffix(".tmp").permissions(Permissions::from_mode(0o666));
+        builder.prefix(".").suffix(&suffix).permissions(Permissions::from_mode(0o666));
         match builder.tempfile_in(&destination.path) {
             Ok(file) => Ok(Self { file, path }),
             Err(source) => Err(PackError::Write { path, source }),
@@ -65,21 +69,22 @@ impl Destination {
     /// Whether `path` is new or empty; changes nothing.
     pub(crate) fn check(path: &Path) -> Result<(), PackError> {
         let refuse = |reason| Err(PackError::Destination { path: path.into(), reason });
-        let mut entries = match fs::read_dir(path) {
+        let entries = match fs::read_dir(path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => return refuse("is a file"),
             Err(source) => return Err(PackError::Read { path: path.into(), source }),
         };
-        if entries.next().is_none() {
-            return Ok(());
-        }
-        let set = path.join(crate::MANIFEST).is_file();
-        let shards = entries.flatten().any(|entry| entry.path().extension().is_some_and(|ending| ending == "tar"));
-        match (set, shards) {
-            (true, _) => refuse("already holds a set"),
-            (false, true) => refuse("is not empty (perhaps a set whose packing was cut off: it has no manifest.json)"),
-            (false, false) => refuse("is not empty"),
+        let names: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        let ending = |wanted: &str| names.iter().any(|name| name.extension().is_some_and(|ending| ending == wanted));
+        if names.is_empty() {
+            Ok(())
+        } else if names.contains(&path.join(crate::MANIFEST)) {
+            refuse("already holds a set")
+        } else if ending("tar") || ending(TEMPORARY) {
+            refuse("is not empty (perhaps a set whose packing was cut off: it has no manifest.json)")
+        } else {
+            refuse("is not empty")
         }
     }
 

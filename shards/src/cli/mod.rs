@@ -1,0 +1,72 @@
+//! What is typed, and what the commands share.
+
+mod ls;
+mod pack;
+mod stop;
+mod verify;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal.
+Results go to stdout, warnings and progress to stderr; progress is shown on a terminal only.";
+
+/// Packs pictures into shard sets, and looks after them.
+///
+/// A set is a folder of tar files with an index each and a manifest; every byte has a checksum. Python's webdataset
+/// and tar read the shards unchanged.
+#[derive(Debug, Parser)]
+#[command(name = "mugs-shard", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Pack(pack::Pack),
+    Verify(verify::Verify),
+    Ls(ls::Ls),
+}
+
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Runs the command that was typed.
+pub fn run() -> anyhow::Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Pack(pack) => pack.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Ls(ls) => ls.run(),
+    }
+}
+
+/// Whether the reader of our output went away.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes a line of JSON.
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)
+}
+
+/// `1 shard`, `2 shards`.
+fn count(number: u64, thing: &str) -> String {
+    let plural = match thing {
+        _ if number == 1 => "",
+        "class" => "es",
+        _ => "s",
+    };
+    format!("{number} {thing}{plural}")
+}
