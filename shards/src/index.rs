@@ -191,7 +191,10 @@ fn number(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
 
-    fn text(lines: &[(&str, &str, u64, u64)]) -> String {
+    /// Key, extension, offset and length.
+    type Line = (&'static str, &'static str, u64, u64);
+
+    fn text(lines: &[Line]) -> String {
         let mut text = HEADER.to_string();
         for (key, extension, offset, length) in lines {
             push_line(&mut text, key, extension, *offset, (*length, Checksum::of(key.as_bytes())));
@@ -199,7 +202,7 @@ mod tests {
         text
     }
 
-    const GOOD: [(&str, &str, u64, u64); 4] =
+    const GOOD: [Line; 4] =
         [("a", "jpg", 512, 700), ("a", "cls", 2048, 1), ("b", "png", 3072, 512), ("b", "cls", 4096, 0)];
 
     #[test]
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn impossible_lines_are_refused_with_their_offset() {
-        let cases: [(usize, (&str, &str, u64, u64), &str); 8] = [
+        let cases: [(usize, Line, &str); 8] = [
             (1, ("a", "jpg", 2048, 1), "twice"),
             (1, ("a", "cls", 2049, 1), "cannot begin"),
             (1, ("a", "cls", 1024, 1), "cannot begin"),

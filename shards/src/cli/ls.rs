@@ -1,5 +1,6 @@
 //! `mugs-shard ls`.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +38,7 @@ pub(super) struct Ls {
 /// A set for programs.
 #[derive(Serialize)]
 struct Listed<'a> {
-    set: &'a PathBuf,
+    set: Cow<'a, str>,
     digest: String,
     #[serde(flatten)]
     manifest: &'a Manifest,
@@ -61,14 +62,17 @@ struct ListedMember<'a> {
 
 impl Ls {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        // Looking at a damaged set is no use of what is damaged.
+        // A set whose shards are cut can still be looked at.
         let set = ShardSet::open_partial(&self.set)?;
         let mut out = BufWriter::new(io::stdout().lock());
         match (self.samples, self.format) {
             (true, _) => self.samples(&mut out, &set)?,
             (false, Format::Text) => shards(&mut out, &set)?,
             (false, Format::Json) => {
-                write_json(&mut out, &Listed { set: &self.set, digest: set.digest(), manifest: set.manifest() })?;
+                write_json(
+                    &mut out,
+                    &Listed { set: self.set.to_string_lossy(), digest: set.digest(), manifest: set.manifest() },
+                )?;
             }
         }
         out.flush()?;

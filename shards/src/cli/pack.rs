@@ -1,5 +1,7 @@
 //! `mugs-shard pack`.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -7,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use mugs_shards::{Hooks, Ignored, PackConfig, PackError, PackReport, Progress, pack, valid_name};
 use serde::Serialize;
 
@@ -57,7 +59,7 @@ fn parse_name(name: &str) -> Result<String, &'static str> {
 /// The result for programs.
 #[derive(Serialize)]
 struct Packed<'a> {
-    set: &'a PathBuf,
+    set: Cow<'a, str>,
     name: &'a str,
     samples: u64,
     classes: usize,
@@ -79,11 +81,12 @@ impl Pack {
             if bar.length() != Some(progress.total) {
                 bar.disable_steady_tick();
                 bar.set_length(progress.total);
-                bar.set_style(style());
                 bar.reset_eta();
+                bar.set_message("");
+                bar.set_style(style());
             }
-            bar.set_position(progress.samples);
             bar.set_message(DecimalBytes(progress.bytes).to_string());
+            bar.set_position(progress.samples);
         };
         let hooks = Hooks { inspect: &inspect, progress: &progress, stop: stop.flag() };
         let result = pack(&self.source, &self.destination, &self.config(), hooks);
@@ -138,7 +141,7 @@ impl Pack {
     fn packed<'a>(&'a self, report: &'a PackReport, elapsed: Duration) -> Packed<'a> {
         let manifest = &report.manifest;
         Packed {
-            set: &self.destination,
+            set: self.destination.to_string_lossy(),
             name: &manifest.name,
             samples: manifest.samples,
             classes: manifest.classes.len(),
@@ -164,7 +167,7 @@ fn warn(ignored: &Ignored) {
     if ignored.count == 0 {
         return;
     }
-    let mut names: Vec<String> = ignored.first.iter().map(|path| path.display().to_string()).collect();
+    let mut names: Vec<String> = ignored.first.clone();
     let more = ignored.count - names.len() as u64;
     if more > 0 {
         names.push(format!("and {more} more"));
@@ -174,6 +177,10 @@ fn warn(ignored: &Ignored) {
 }
 
 fn style() -> ProgressStyle {
-    let template = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} pictures, {msg}, {per_sec}, ETA {eta}";
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let template = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} pictures, {msg}, {rate}, ETA {eta}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // The progress line cannot report an error.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    })
 }

@@ -1,5 +1,6 @@
 //! `mugs-shard verify`.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ pub(super) struct Verify {
 /// The result for programs.
 #[derive(Serialize)]
 struct Verified<'a> {
-    set: &'a PathBuf,
+    set: Cow<'a, str>,
     ok: bool,
     #[serde(flatten)]
     report: &'a VerifyReport,
@@ -77,7 +78,7 @@ impl Verify {
         let ok = report.problems.is_empty();
         let mut out = io::stdout().lock();
         match self.format {
-            Format::Json => write_json(&mut out, &Verified { set: &self.set, ok, report })?,
+            Format::Json => write_json(&mut out, &Verified { set: self.set.to_string_lossy(), ok, report })?,
             Format::Text => self.write_text(&mut out, report)?,
         }
         if !ok {

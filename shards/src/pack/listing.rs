@@ -29,8 +29,8 @@ pub(crate) struct Picture {
 pub struct Ignored {
     /// How many.
     pub count: u64,
-    /// The first of them, at most 10, relative to the source.
-    pub first: Vec<PathBuf>,
+    /// The first of them, at most 10, relative to the source; bytes that are not UTF-8 are shown as U+FFFD.
+    pub first: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -127,7 +127,7 @@ impl Lister<'_> {
 
     fn ignore(&mut self, path: &Path) {
         const NAMED: usize = 10;
-        let relative = self.relative(path).to_path_buf();
+        let relative = self.relative(path).to_string_lossy().into_owned();
         let ignored = &mut self.listing.ignored;
         ignored.count += 1;
         if ignored.first.len() < NAMED {
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(keys(root.path()), expected.map(|(label, key)| (label, key.to_string())));
         assert_eq!(listing.pictures[3].extension, "jpeg");
         assert_eq!(listing.ignored.count, 3);
-        assert_eq!(listing.ignored.first, ["l.png", "a/n.txt", "a/xjpg"].map(PathBuf::from));
+        assert_eq!(listing.ignored.first, ["l.png", "a/n.txt", "a/xjpg"]);
     }
 
     #[test]

@@ -104,11 +104,11 @@ fn an_index_number_beyond_the_end_is_an_error() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
     fn any_source_is_packed_whole_and_verifies(
         lengths in prop::collection::vec((0u8..3, 3usize..1600), 1..30),
-        samples_per_shard in 1u64..12,
+        samples_per_shard in 3u64..12,
         seed: u64,
     ) {
         let source = tempfile::tempdir().unwrap();

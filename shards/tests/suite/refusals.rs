@@ -105,3 +105,17 @@ fn other_files_are_counted_and_named() {
         assert!(output.stderr.contains(part), "{}", output.stderr);
     }
 }
+
+#[test]
+fn names_that_are_no_text_are_packed_and_reported() {
+    let source = source();
+    let name = |bytes: &[u8]| source.path().join("bird").join(OsStr::from_bytes(bytes));
+    fs::write(name(b"\xff.jpg"), picture(1, 9)).unwrap();
+    fs::write(name(b"\xff.txt"), b"x").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let set = out.path().join("set");
+    let output = run(&["pack", source.path().to_str().unwrap(), set.to_str().unwrap(), "--format", "json"]);
+    let result: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!((output.code, &result["ignored"]["first"][0]), (0, &"bird/\u{fffd}.txt".into()));
+    assert_eq!(result["samples"], 12);
+}
