@@ -1,0 +1,164 @@
+//! The three losses (paper, sections 3.1 to 3.3): each compares the student's crops with the teacher's.
+//!
+//! A loss neither changes its queue or centre while it is computed nor afterwards by itself: `update` does, once the
+//! step is known to be sound.
+
+mod clustering;
+mod info_nce;
+mod pairs;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor, no_grad_guard};
+
+pub use clustering::Clustering;
+pub use info_nce::InfoNce;
+
+use crate::model::{ModelConfig, Outputs};
+use crate::named::{LoadError, NamedTensors};
+
+/// The losses' published names, as in checkpoints and `log.txt`: instance, local-group, group.
+pub const LOSS_NAMES: [&str; 3] = ["instance-sup.", "local-group-sup.", "group-sup."];
+
+/// Sizes and temperatures of the losses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossConfig {
+    /// Keys in the instance loss's queue. Default 65536.
+    pub instance_queue_size: i64,
+    /// Temperature of the instance loss. Default 0.2.
+    pub instance_temp: f64,
+    /// Keys in the local-group loss's queue, and rows in each memory. Default 65536.
+    pub local_group_queue_size: i64,
+    /// Temperature of the local-group loss. Default 0.2.
+    pub local_group_temp: f64,
+    /// Temperature of the student's cluster probabilities; the teacher's follows a schedule. Default 0.1.
+    pub group_student_temp: f64,
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        LossConfig {
+            instance_queue_size: 65536,
+            instance_temp: 0.2,
+            local_group_queue_size: 65536,
+            local_group_temp: 0.2,
+            group_student_temp: 0.1,
+        }
+    }
+}
+
+/// The losses that the weights switch on, with their queues and centre.
+#[derive(Debug)]
+pub struct Losses {
+    instance: Option<InfoNce>,
+    local_group: Option<InfoNce>,
+    group: Option<Clustering>,
+    weights: [f64; 3],
+}
+
+/// What each loss came to, scalars; none where it is switched off.
+#[derive(Debug)]
+pub struct Terms {
+    /// Instance, local-group and group loss.
+    pub losses: [Option<Tensor>; 3],
+    /// Their sum over the sum of all weights: what is minimised.
+    pub total: Tensor,
+}
+
+impl Losses {
+    /// Queues drawn from (`seed`, name), the centre 0.
+    pub fn new(config: &LossConfig, model: &ModelConfig, seed: u64, device: Device) -> Losses {
+        let [instance, local_group, group] = model.heads();
+        let queue = |name, keys, width, temperature| InfoNce::new(name, keys, width, temperature, seed, device);
+        Losses {
+            instance: instance.then(|| {
+                queue(LOSS_NAMES[0], config.instance_queue_size, model.instance_out_dim, config.instance_temp)
+            }),
+            local_group: local_group.then(|| {
+                queue(LOSS_NAMES[1], config.local_group_queue_size, model.local_group_out_dim, config.local_group_temp)
+            }),
+            group: group.then(|| Clustering::new(model.group_out_dim, config.group_student_temp, device)),
+            weights: model.loss_weights,
+        }
+    }
+
+    /// The losses of a step. `teacher_temp` is the teacher's temperature for clusters in this epoch.
+    pub fn forward(&self, student: &Outputs, teacher: &Outputs, teacher_temp: f64) -> Terms {
+        let contrast = |loss: &Option<InfoNce>, student: &Option<Tensor>, teacher: &Option<Tensor>| {
+            Some(loss.as_ref()?.forward(student.as_ref()?, teacher.as_ref()?))
+        };
+        let group =
+            |loss: &Clustering| Some(loss.forward(student.group.as_ref()?, teacher.group.as_ref()?, teacher_temp));
+        let losses = [
+            contrast(&self.instance, &student.instance, &teacher.instance),
+            contrast(&self.local_group, &student.local_group, &teacher.local_group),
+            self.group.as_ref().and_then(group),
+        ];
+        let total = total(losses.iter().flatten(), self.weights);
+        Terms { losses, total }
+    }
+
+    /// Takes the teacher's outputs of a step into queues and centre. Over several ranks, each output is the
+    /// crop-major concatenation of all ranks'.
+    pub fn update(&mut self, teacher: &Outputs) {
+        if let (Some(loss), Some(keys)) = (&mut self.instance, &teacher.instance) {
+            loss.update(keys);
+        }
+        if let (Some(loss), Some(keys)) = (&mut self.local_group, &teacher.local_group) {
+            loss.update(keys);
+        }
+        if let (Some(loss), Some(logits)) = (&mut self.group, &teacher.group) {
+            loss.update(logits);
+        }
+    }
+
+    /// Queue pointers of the instance and the local-group loss.
+    pub fn pointers(&self) -> [Option<i64>; 2] {
+        [&self.instance, &self.local_group].map(|loss| loss.as_ref().map(InfoNce::pointer))
+    }
+
+    /// The tensors of each loss that is switched on, under its published name.
+    pub fn state(&self) -> Vec<(&'static str, Vec<(&'static str, Tensor)>)> {
+        let states = [
+            self.instance.as_ref().map(InfoNce::state),
+            self.local_group.as_ref().map(InfoNce::state),
+            self.group.as_ref().map(Clustering::state),
+        ];
+        LOSS_NAMES.into_iter().zip(states).filter_map(|(name, state)| Some((name, state?))).collect()
+    }
+
+    /// Copies queues, pointers and centre from the tensors that `prefix` gives a name's tensors, for example
+    /// `|name| format!("{name}|")` for `instance-sup.|queue`.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape. Those before it have then been overwritten.
+    pub fn load(&mut self, tensors: &NamedTensors, prefix: impl Fn(&str) -> String) -> Result<(), LoadError> {
+        let [instance, local_group, group] = LOSS_NAMES.map(prefix);
+        self.instance.iter_mut().try_for_each(|loss| loss.load(tensors, &instance))?;
+        self.local_group.iter_mut().try_for_each(|loss| loss.load(tensors, &local_group))?;
+        self.group.iter_mut().try_for_each(|loss| loss.load(tensors, &group))
+    }
+}
+
+/// The sum of `losses` over the sum of `weights`.
+///
+/// Quirk kept from the published code: a weight does not multiply its loss.
+fn total<'a>(losses: impl Iterator<Item = &'a Tensor>, weights: [f64; 3]) -> Tensor {
+    losses.sum::<Tensor>() / weights.iter().sum::<f64>()
+}
+
+/// A scalar of the given `value` whose gradient with respect to `input` is `gradient`, of `input`'s shape.
+///
+/// Both losses have gradients that fall out of computing their values. Written down at once, nothing that the value was
+/// computed from needs to be kept for the backward pass.
+fn with_gradient(value: &Tensor, input: &Tensor, gradient: &Tensor) -> Tensor {
+    let linear = input.flatten(0, -1).dot(&gradient.detach().flatten(0, -1));
+    // The difference is 0 exactly, whatever the rounding of the product.
+    value.detach() + (&linear - linear.detach())
+}
+
+/// Runs `compute` without recording gradients; recording goes on afterwards even if it panics.
+fn without_gradient<T>(compute: impl FnOnce() -> T) -> T {
+    let _no_grad = no_grad_guard();
+    compute()
+}
