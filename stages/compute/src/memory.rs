@@ -36,7 +36,7 @@ impl Memory {
     /// `rows` rows of `width` standard normal numbers drawn from (`seed`, `name`); a look-up returns `top_n` of them,
     /// all if there are fewer.
     pub fn new(name: &str, rows: i64, width: i64, top_n: i64, seed: u64, device: Device) -> Memory {
-        let source = Source { seed, device };
+        let source = Source::seeded(seed, device);
         let ring = |queue| source.tensor(&format!("{name}.block.{queue}"), &[rows, width], Init::Normal);
         Memory {
             queue_q: ring("queue_q"),

@@ -191,9 +191,11 @@ impl ModelConfig {
     /// Stochastic depth per block: `torch.linspace(0, drop_path_rate, depth)`, which is symmetric around the middle.
     pub fn drop_path_rates(&self) -> Vec<f64> {
         let (end, last) = (self.drop_path_rate as f32, self.depth - 1);
-        let step = if last > 0 { end / last as f32 } else { 0.0 };
-        let rate = |block: i64| {
-            if block < self.depth / 2 || last == 0 { step * block as f32 } else { end - step * (last - block) as f32 }
+        let step = end / last.max(1) as f32;
+        let rate = |block: i64| match block - last {
+            _ if last == 0 || block < self.depth / 2 => step * block as f32,
+            // PyTorch's vectorised code rounds once here.
+            from_end => (from_end as f32).mul_add(step, end),
         };
         (0..self.depth).map(|block| f64::from(rate(block))).collect()
     }

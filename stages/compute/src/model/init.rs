@@ -44,24 +44,33 @@ impl Init {
 /// Where initial values come from and where they go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source {
-    pub(crate) seed: u64,
-    pub(crate) device: Device,
+    seed: Option<u64>,
+    device: Device,
 }
 
 /// How many values share one address of the generator: what one thread fills at a time.
 const CHUNK: usize = 1 << 16;
 
 impl Source {
+    /// Draws from `seed`, for tensors on `device`.
+    pub(crate) fn seeded(seed: u64, device: Device) -> Source {
+        Source { seed: Some(seed), device }
+    }
+
+    /// Leaves all values 0, which costs nothing, for tensors that are about to be loaded.
+    pub(crate) fn blank(device: Device) -> Source {
+        Source { seed: None, device }
+    }
+
     /// A float32 tensor filled from (seed, `name`).
     pub(crate) fn tensor(&self, name: &str, shape: &[i64], init: Init) -> Tensor {
         let options = (tch::Kind::Float, self.device);
-        match init {
-            Init::Zeros => return Tensor::zeros(shape, options),
-            Init::Ones => return Tensor::ones(shape, options),
-            Init::TruncatedNormal { .. } | Init::Uniform { .. } | Init::Normal => {}
+        let Some(seed) = self.seed.filter(|_| init != Init::Zeros) else { return Tensor::zeros(shape, options) };
+        if init == Init::Ones {
+            return Tensor::ones(shape, options);
         }
         let mut values = vec![0.0; shape.iter().product::<i64>() as usize];
-        fill(derive(self.seed, name), &mut values, init);
+        fill(derive(seed, name), &mut values, init);
         Tensor::from_slice(&values).reshape(shape).to_device(self.device)
     }
 }
@@ -121,7 +130,7 @@ mod tests {
 
     #[test]
     fn values_do_not_depend_on_the_number_of_threads_or_on_the_length() {
-        let source = Source { seed: 3, device: Device::Cpu };
+        let source = Source::seeded(3, Device::Cpu);
         let values = |rows| {
             let tensor = source.tensor("x", &[rows, 1000], Init::Normal).flatten(0, 1);
             Vec::<f32>::try_from(tensor).unwrap()

@@ -70,10 +70,22 @@ impl Network {
     /// # Errors
     /// The configuration is not valid.
     pub fn new(config: &ModelConfig, role: Role, seed: u64, device: Device) -> Result<Network, ConfigError> {
+        Network::build(config, role, Source::seeded(seed, device))
+    }
+
+    /// A network whose weights are all 0, made at once, to be loaded from a checkpoint.
+    ///
+    /// # Errors
+    /// The configuration is not valid.
+    pub fn blank(config: &ModelConfig, role: Role, device: Device) -> Result<Network, ConfigError> {
+        Network::build(config, role, Source::blank(device))
+    }
+
+    fn build(config: &ModelConfig, role: Role, source: Source) -> Result<Network, ConfigError> {
         config.validate()?;
         let predicts = role == Role::Student;
         let mut params = Params::default();
-        let mut builder = Builder::new(&mut params, predicts, seed, device);
+        let mut builder = Builder::new(&mut params, predicts, source);
         let [instance, local_group, group] = config.heads();
         let contrastive = |builder: Builder<'_>, outputs| ContrastiveHead::new(builder, config, outputs, predicts);
         let backbone = Backbone::new(builder.at("backbone"), config);

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::init::{Init, Source};
 use crate::named::{LoadError, NamedTensors, copy_into};
@@ -77,9 +77,9 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Adds to `params`, with initial values drawn from `seed` and the full name.
-    pub(super) fn new(params: &'a mut Params, trainable: bool, seed: u64, device: Device) -> Self {
-        Builder { params, source: Source { seed, device }, trainable, prefix: String::new() }
+    /// Adds to `params`, with initial values from `source` and the full name.
+    pub(super) fn new(params: &'a mut Params, trainable: bool, source: Source) -> Self {
+        Builder { params, source, trainable, prefix: String::new() }
     }
 
     /// A builder for what lies under `name`.

@@ -60,6 +60,13 @@ impl<'a> DropPath<'a> {
         DropPath { draws: Some((images, Box::new(draw))) }
     }
 
+    /// What a sample's branch output is multiplied by at a uniform `draw`: 0 for a skipped branch, 1/(1 − rate) for a
+    /// kept one. It is kept if floor(1 − rate + draw), in float32, is 1.
+    pub fn factor(draw: f32, rate: f64) -> f32 {
+        let keep = (1.0 - rate) as f32;
+        (keep + draw).floor() / keep
+    }
+
     /// How many crops `samples` samples are; 0 where nothing is drawn and so nobody asks.
     pub(in crate::model) fn crops_in(&self, samples: i64) -> usize {
         self.draws.as_ref().map_or(0, |(images, _)| samples as usize / images)
@@ -82,15 +89,9 @@ impl Crops<'_> {
     pub(super) fn factors(&self, site: Site, rate: f64, samples: i64) -> Option<Tensor> {
         let (images, draw) = self.drop_path.draws.as_ref().filter(|_| rate > 0.0)?;
         let crop_and_image = (0..samples as usize).map(|row| (self.first + row / images, row % images));
-        let factors: Vec<f32> = crop_and_image.map(|(crop, image)| factor(draw(site, crop, image), rate)).collect();
-        Some(Tensor::from_slice(&factors))
+        let factor = |(crop, image)| DropPath::factor(draw(site, crop, image), rate);
+        Some(Tensor::from_slice(&crop_and_image.map(factor).collect::<Vec<f32>>()))
     }
-}
-
-/// 0 for a skipped branch, 1/(1 − rate) for a kept one: kept if floor(1 − rate + draw), in float32, is 1.
-fn factor(draw: f32, rate: f64) -> f32 {
-    let keep = (1.0 - rate) as f32;
-    (keep + draw).floor() / keep
 }
 
 #[cfg(test)]
