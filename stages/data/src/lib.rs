@@ -1,1 +1,3 @@
 //! The data stages: fetch, decode, crop (plan and render) and batch, without libtorch.
+
+pub mod crop;
