@@ -1,0 +1,57 @@
+//! What travels between the data stages.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mugs_image::Image;
+
+use crate::crop::Erase;
+
+/// Which sample something was made from, and where in the run it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The epoch, from 0.
+    pub epoch: u32,
+    /// The position in the epoch's order, from 0. With the epoch it determines every draw of the sample's crops.
+    pub position: u64,
+    /// The sample's key.
+    pub key: Arc<str>,
+    /// The file name of its shard.
+    pub shard: Arc<str>,
+    /// Where the picture's bytes begin in the shard.
+    pub offset: u64,
+    /// Its class, where the set has classes.
+    pub label: Option<u32>,
+}
+
+/// A sample as it was read: fetch → decode.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The sample.
+    pub origin: Origin,
+    /// The picture, encoded.
+    pub image: Bytes,
+}
+
+/// A decoded picture: decode → crop.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// The sample.
+    pub origin: Origin,
+    /// Its pixels.
+    pub image: Image,
+}
+
+/// The crops of one picture: crop → batch.
+#[derive(Debug, Clone)]
+pub struct Cropped {
+    /// The sample.
+    pub origin: Origin,
+    /// Whether the student's two large crops are weak.
+    pub weak: bool,
+    /// The crops in the order of the model: the teacher's two (t1, t2), the student's two large ones (s1, s2), then the
+    /// local ones.
+    pub crops: Vec<Image>,
+    /// What is erased of each crop when it is made into floats.
+    pub erase: Vec<Option<Erase>>,
+}
