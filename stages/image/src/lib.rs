@@ -6,12 +6,14 @@
 //! fused with an add.
 //!
 //! ```
-//! use mugs_image::{Decoder, Image, encode};
+//! use mugs_image::{Decoder, Image, encode, ops::{self, Filter}};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let red = Image::new(4, 3, [200, 30, 30].repeat(12))?;
 //! let file = encode::png(&red)?;
 //! let picture = Decoder::new()?.decode(&file)?.image;
 //! assert_eq!(picture, red);
+//! let small = ops::resize(&picture, 2, 2, Filter::Bicubic);
+//! assert_eq!(small.pixel(1, 1), [200, 30, 30]);
 //! # Ok(())
 //! # }
 //! ```
@@ -20,6 +22,7 @@ pub mod decode;
 pub mod encode;
 mod format;
 mod image;
+pub mod ops;
 
 pub use decode::{DEFAULT_PIXEL_LIMIT, DecodeError, Decoded, Decoder, Header, header};
 pub use encode::EncodeError;

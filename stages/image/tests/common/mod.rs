@@ -26,3 +26,11 @@ pub fn input(name: &str) -> Option<Image> {
     };
     Some(Decoder::new().unwrap().decode(&std::fs::read(path).unwrap()).unwrap().image)
 }
+
+/// Sum and sum of squares, added in f64, agree to about 1e-9 (for a message when the hash does not).
+pub fn assert_sums(values: &[f32], sum: f64, sum_of_squares: f64, what: &str) {
+    let found: f64 = values.iter().map(|&value| f64::from(value)).sum();
+    let squares: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+    assert!((found - sum).abs() <= 1e-9 * squares, "{what}: sum {found}, not {sum}");
+    assert!((squares - sum_of_squares).abs() <= 1e-9 * squares, "{what}: squares {squares}, not {sum_of_squares}");
+}
