@@ -208,7 +208,7 @@ proptest! {
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         keep in prop_oneof![Just(1.0), 0.0..1.0],
     ) {
-        let mut data = file.get(&*FILES).clone();
+        let mut data = file.get(&FILES).clone();
         data.truncate((data.len() as f64 * keep) as usize);
         for (place, value) in damage {
             if !data.is_empty() {

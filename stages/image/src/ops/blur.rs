@@ -58,30 +58,28 @@ pub fn gaussian_blur(image: &mut Image, radius: f64) {
     }
 }
 
-/// Indices -r-1 .. of a line of `length` pixels, repeated at the edges.
-fn clamped(at: isize, length: usize) -> usize {
-    at.clamp(0, length as isize - 1) as usize
-}
-
 /// Filters every row. The sum over the box runs along: one pixel enters, one leaves.
 fn across(source: &Image, target: &mut Image, blur: &BoxBlur) {
-    let (width, reach) = (source.width, blur.whole as isize);
+    let (width, reach) = (source.width, blur.whole);
+    let margin = reach + 1;
+    let mut line = vec![[0; CHANNELS]; width + 2 * margin];
     for y in 0..source.height {
-        let from = source.row(y).as_chunks::<CHANNELS>().0;
-        let to = target.row_mut(y).as_chunks_mut::<CHANNELS>().0;
+        let row = source.row(y).as_chunks::<CHANNELS>().0;
+        line[..margin].fill(row[0]);
+        line[margin..margin + width].copy_from_slice(row);
+        line[margin + width..].fill(row[width - 1]);
         let mut inside = [0_u32; CHANNELS];
-        for at in -reach..=reach {
-            add(&mut inside, from[clamped(at, width)]);
+        for &colour in &line[1..=2 * reach + 1] {
+            add(&mut inside, colour);
         }
-        for (x, pixel) in to.iter_mut().enumerate() {
-            let x = x as isize;
-            let before = from[clamped(x - reach - 1, width)];
-            let after = from[clamped(x + reach + 1, width)];
+        let (before, leaving, after) = (&line[..], &line[1..], &line[2 * margin..]);
+        let neighbours = before.iter().zip(leaving).zip(after);
+        for (pixel, ((before, leaving), after)) in
+            target.row_mut(y).as_chunks_mut::<CHANNELS>().0.iter_mut().zip(neighbours)
+        {
             *pixel = std::array::from_fn(|c| blur.value(inside[c], u32::from(before[c]) + u32::from(after[c])));
-            add(&mut inside, after);
-            let leaving = from[clamped(x - reach, width)];
-            for (sum, value) in inside.iter_mut().zip(leaving) {
-                *sum -= u32::from(value);
+            for c in 0..CHANNELS {
+                inside[c] = inside[c] + u32::from(after[c]) - u32::from(leaving[c]);
             }
         }
     }
@@ -91,6 +89,11 @@ fn add(sums: &mut [u32; CHANNELS], colour: [u8; CHANNELS]) {
     for (sum, value) in sums.iter_mut().zip(colour) {
         *sum += u32::from(value);
     }
+}
+
+/// An index into a line of `length` pixels, whose edge pixels repeat outwards.
+fn clamped(at: isize, length: usize) -> usize {
+    at.clamp(0, length as isize - 1) as usize
 }
 
 /// Filters every column, all of them row by row: whole rows enter and leave the sums.
