@@ -1,0 +1,241 @@
+//! From a folder of pictures to batches: the same batches whatever the workers, the ranks and the place of the start.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use mugs_data::batch::{Batch, BatchConfig, Batcher, HostBatch};
+use mugs_data::decode::{CpuDecode, Decode, Warnings};
+use mugs_data::fetch::{Cursor, Fetch, FetchConfig, Span};
+use mugs_data::order::Share;
+use mugs_data::{Cropped, DataError, Picture};
+use mugs_flow::{BoxError, Flow, FlowError, Running, Workers};
+use mugs_image::{Image, encode};
+use mugs_random::{Address, Draws};
+use mugs_shards::{Hooks, PackConfig, ShardSet, pack};
+use tempfile::TempDir;
+
+const PICTURES: u64 = 71;
+const EPOCHS: u32 = 2;
+/// Pictures per rank and batch.
+const BATCH: usize = 4;
+const ONE: Share = Share { rank: 0, world: 1 };
+
+/// A picture of its own size and texture.
+fn picture(number: u64) -> Image {
+    let mut draws = Draws::at(5, Address { epoch: 0, position: number, lane: 0 });
+    let (width, height) = (16 + draws.below(24) as usize, 16 + draws.below(24) as usize);
+    let pixels = (0..width * height * 3).map(|_| draws.next_u32() as u8).collect();
+    Image::new(width, height, pixels).unwrap()
+}
+
+/// A folder of class folders, in JPEG and PNG.
+fn pictures(folder: &Path) {
+    for number in 0..PICTURES {
+        let class = folder.join(format!("class{}", number % 3));
+        fs::create_dir_all(&class).unwrap();
+        let (bytes, extension) = match number % 5 {
+            0 => (encode::png(&picture(number)).unwrap(), "png"),
+            _ => (encode::jpeg(&picture(number), 90).unwrap(), "jpg"),
+        };
+        fs::write(class.join(format!("{number:03}.{extension}")), bytes).unwrap();
+    }
+}
+
+/// A packed set in shards of 9, and the folder that it is in.
+struct Set {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+impl Set {
+    /// Packs the pictures after `change` has been at them.
+    fn pack(change: impl Fn(&Path)) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (source, path) = (folder.path().join("source"), folder.path().join("set"));
+        pictures(&source);
+        change(&source);
+        let config = PackConfig { samples_per_shard: 9.try_into().unwrap(), ..PackConfig::default() };
+        let hooks = Hooks { inspect: &|_| Ok(()), progress: &|_| (), stop: &AtomicBool::new(false) };
+        pack(&source, &path, &config, hooks).unwrap();
+        Self { _folder: folder, path }
+    }
+
+    fn open(&self) -> ShardSet {
+        ShardSet::open(&self.path).unwrap()
+    }
+}
+
+/// Crops that depend on what real ones depend on: the picture, epoch and position.
+fn crop(picture: Picture) -> Result<Cropped, BoxError> {
+    let Picture { origin, image } = picture;
+    let mut draws = Draws::at(9, Address { epoch: origin.epoch, position: origin.position, lane: 0 });
+    let mut crop = |size: usize| {
+        let left = draws.below((image.width - size) as u64) as usize;
+        let top = draws.below((image.height - size) as u64) as usize;
+        let rows = (top..top + size).flat_map(|y| image.row(y)[left * 3..(left + size) * 3].to_vec());
+        Image::new(size, size, rows.collect()).unwrap()
+    };
+    let crops: Vec<Image> = [12, 12, 12, 12, 6, 6, 6].map(&mut crop).into();
+    Ok(Cropped { weak: draws.chance(0.5), erase: vec![None; crops.len()], crops, origin })
+}
+
+fn start(set: &Set, share: Share, workers: usize, start: Cursor, warnings: &Warnings) -> Running<Batch> {
+    let config = FetchConfig { shuffle_block: 8, streams: Some(4), ..FetchConfig::default() };
+    let global_batch = BATCH as u64 * u64::from(share.world);
+    let fetch = Fetch::new(set.open(), &config, 42, Span { share, global_batch, start, epochs: EPOCHS }).unwrap();
+    let workers = Workers { count: workers, capacity: 2 };
+    let mut flow = Flow::new();
+    let samples = flow.source("fetch", 4, move |out| fetch.run(out)).weighed(|sample| sample.image.len());
+    let warnings = warnings.clone();
+    let pictures = flow.map("decode", samples, workers, move |_| {
+        let mut decoder = CpuDecode::new(warnings.clone())?;
+        Ok(move |sample| Ok(decoder.decode(sample)?))
+    });
+    let crops = flow.map("crop", pictures, workers, |_| Ok(crop));
+    let batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: BATCH }).unwrap();
+    let batches = flow.group("batch", crops, 2, batcher).weighed(Batch::bytes);
+    flow.start("learn", batches).unwrap()
+}
+
+fn drain(mut running: Running<Batch>) -> Result<Vec<HostBatch>, FlowError> {
+    let mut batches = Vec::new();
+    while let Some(batch) = running.recv()? {
+        match batch {
+            Batch::Host(batch) => batches.push(batch),
+            Batch::Device(batch) => panic!("{batch:?}"),
+        }
+    }
+    running.join()?;
+    Ok(batches)
+}
+
+fn stream(set: &Set, share: Share, workers: usize, from: Cursor) -> Vec<HostBatch> {
+    drain(start(set, share, workers, from, &Warnings::default())).unwrap()
+}
+
+#[test]
+fn batches_do_not_depend_on_the_workers() {
+    let set = Set::pack(|_| ());
+    let batches = stream(&set, ONE, 1, Cursor::default());
+    let steps = (PICTURES as usize) / BATCH;
+    assert_eq!(batches.len(), EPOCHS as usize * steps);
+    assert!(batches == stream(&set, ONE, 3, Cursor::default()));
+    for (number, batch) in batches.iter().enumerate() {
+        let (epoch, first) = (number / steps, number % steps * BATCH);
+        assert_eq!(batch.contents.epoch as usize, epoch);
+        assert!(batch.contents.positions.iter().copied().eq((first..first + BATCH).map(|p| p as u64)));
+        assert_eq!((batch.global.len(), batch.local.len()), (4 * BATCH, 3 * BATCH));
+    }
+    let mut keys: Vec<_> = batches[..steps].iter().flat_map(|batch| &batch.contents.keys).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), steps * BATCH, "no sample twice in an epoch");
+    assert_ne!(batches[0].contents.keys, batches[steps].contents.keys, "every epoch has an order of its own");
+}
+
+#[test]
+fn a_resumed_stream_goes_on_with_the_very_next_batch() {
+    let set = Set::pack(|_| ());
+    let steps = PICTURES / BATCH as u64;
+    let whole = stream(&set, ONE, 2, Cursor::default());
+    for (epoch, step) in [(0, 1), (0, 5), (0, steps - 1), (0, steps), (1, 0), (1, 3), (1, steps), (2, 0)] {
+        let rest = stream(&set, ONE, 3, Cursor { epoch, step });
+        assert!(rest == whole[(u64::from(epoch) * steps + step) as usize..], "from epoch {epoch}, step {step}");
+    }
+}
+
+#[test]
+fn ranks_together_take_the_same_steps_as_one() {
+    let set = Set::pack(|_| ());
+    let ranks = [0, 1].map(|rank| stream(&set, Share { rank, world: 2 }, 2, Cursor::default()));
+    let steps = PICTURES as usize / (2 * BATCH);
+    assert_eq!(ranks.each_ref().map(Vec::len), [EPOCHS as usize * steps; 2]);
+    // One rank with half the global batch takes the same samples: two of its steps are one step here.
+    let one = stream(&set, ONE, 1, Cursor::default());
+    let alone = |epoch: usize, step: usize| &one[epoch * (PICTURES as usize / BATCH) + step];
+    for step in 0..steps {
+        let pairs = |batch: &HostBatch| -> Vec<_> {
+            batch.contents.positions.iter().copied().zip(batch.contents.keys.clone()).collect()
+        };
+        let mut together = [pairs(&ranks[0][steps + step]), pairs(&ranks[1][steps + step])].concat();
+        together.sort();
+        assert_eq!(together, [pairs(alone(1, 2 * step)), pairs(alone(1, 2 * step + 1))].concat());
+    }
+}
+
+#[test]
+fn labels_are_the_classes() {
+    let set = Set::pack(|_| ());
+    let classes = set.open().manifest().classes.clone();
+    for batch in stream(&set, ONE, 2, Cursor::default()) {
+        for (key, label) in batch.contents.keys.iter().zip(&batch.contents.labels) {
+            assert!(key.starts_with(&classes[label.unwrap() as usize]), "{key} {label:?}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_ends_the_run_with_the_samples_name() {
+    let set = Set::pack(|_| ());
+    let shard = set.open().open_shard(3).unwrap();
+    let entry = shard.entry(4).clone();
+    let offset = entry.picture().unwrap().offset;
+    let path = set.path.join(shard.name());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[offset as usize + 20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = drain(start(&set, ONE, 2, Cursor::default(), &Warnings::default())).unwrap_err();
+    assert_eq!(error.stage(), "fetch");
+    let message = error.to_string();
+    for part in [path.to_str().unwrap(), &entry.key, &format!("at offset {offset}")] {
+        assert!(message.contains(part), "`{message}` does not name {part}");
+    }
+}
+
+#[test]
+fn a_bad_picture_ends_the_run_with_its_name() {
+    let set = Set::pack(|source| fs::write(source.join("class1/bad.jpg"), "no picture at all").unwrap());
+    let error = drain(start(&set, ONE, 3, Cursor::default(), &Warnings::default())).unwrap_err();
+    assert_eq!(error.stage(), "decode");
+    let Some(DataError::Decode { origin, cause }) = error.cause() else { panic!("{error}") };
+    assert_eq!((&*origin.key, cause.kind()), ("class1_bad", "unidentified"));
+    let name = format!("sample class1_bad in shard {} at offset {} is bad", origin.shard, origin.offset);
+    assert!(error.to_string().starts_with(&format!("stage `decode` failed: {name}")), "{error}");
+}
+
+#[test]
+fn warnings_are_delivered_and_counted() {
+    // Stray bytes before the end marker: libjpeg warns and the picture is whole.
+    let set = Set::pack(|source| {
+        for number in [1, 2] {
+            let path = source.join(format!("class{number}/00{number}.jpg"));
+            let mut bytes = fs::read(&path).unwrap();
+            let end = bytes.len() - 2;
+            bytes.splice(end..end, [0x55; 40]);
+            fs::write(path, bytes).unwrap();
+        }
+    });
+    let warnings = Warnings::default();
+    let batches = drain(start(&set, ONE, 3, Cursor::default(), &warnings)).unwrap();
+    let damaged = |key: &str| key == "class1_001" || key == "class2_002";
+    let seen = batches.iter().flat_map(|batch| &batch.contents.keys).filter(|key| damaged(key)).count();
+    assert!(seen >= 2);
+    assert_eq!(warnings.count(), seen as u64);
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_before_the_first_read() {
+    let set = Set::pack(|_| ());
+    let refused = |streams, share, global_batch, step| {
+        let config = FetchConfig { streams, ..FetchConfig::default() };
+        let span = Span { share, global_batch, start: Cursor { epoch: 0, step }, epochs: 1 };
+        Fetch::new(set.open(), &config, 0, span).unwrap_err().to_string()
+    };
+    let three = Share { rank: 1, world: 3 };
+    assert!(refused(None, ONE, 72, 0).starts_with("the shard set has 71 samples, fewer than one global batch of 72"));
+    assert!(refused(Some(64), three, 3, 0).starts_with("64 `streams` cannot be shared by 3 ranks"));
+    assert!(refused(None, three, 4, 0).starts_with("a global batch of 4 cannot be shared by 3 ranks"));
+    assert_eq!(refused(None, ONE, 7, 11), "cannot start at step 11 of an epoch of 10 steps");
+}
