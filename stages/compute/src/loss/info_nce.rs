@@ -11,6 +11,9 @@ use crate::model::{Init, Source, unit_length};
 use crate::named::{LoadError, NamedTensors, copy_into, find};
 use crate::ring;
 
+/// How many rows meet the queue at a time: many enough to read the queue seldom, few enough to hold their logits.
+const BLOCK: i64 = 128;
+
 /// InfoNCE with a queue of keys from earlier steps as negatives.
 #[derive(Debug)]
 pub struct InfoNce {
@@ -38,8 +41,7 @@ impl InfoNce {
     ///
     /// A comparison of s with t costs the cross entropy of [s·t, s·queue] / temperature with the first as the target,
     /// that is softplus(n − s·t / temperature), where n is the log of the summed exponentials of the negatives. n does
-    /// not depend on t: one pass over the queue serves both teacher crops, and its product with the queue is gone
-    /// before the next crop's is made.
+    /// not depend on t: one pass over the queue serves both teacher crops.
     pub fn forward(&self, student: &Tensor, teacher: &Tensor) -> Tensor {
         let (value, gradient) = without_gradient(|| self.value_and_gradient(student, teacher));
         with_gradient(&value, student, &gradient)
@@ -47,30 +49,34 @@ impl InfoNce {
 
     fn value_and_gradient(&self, student: &Tensor, teacher: &Tensor) -> (Tensor, Tensor) {
         let pairs = Pairs::of(student, teacher);
+        let (negatives, pulls) = self.negatives(student);
         let mut value = Tensor::zeros([], (student.kind(), student.device()));
         let gradient = student.zeros_like();
         for crop in 0..pairs.crops {
-            let rows = pairs.rows(student, crop);
-            let (negatives, pull) = self.negatives(&rows);
             let weight = pairs.weight(crop) / pairs.images as f64;
             for &other in pairs.teachers(crop) {
                 let key = pairs.rows(teacher, other) / self.temperature;
-                let excess = &negatives - (&rows * &key).sum_dim_intlist([-1].as_slice(), true, None);
+                let positive = (pairs.rows(student, crop) * &key).sum_dim_intlist([-1].as_slice(), true, None);
+                let excess = pairs.rows(&negatives, crop) - positive;
                 value += excess.softplus().sum(None) * weight;
                 let slope = excess.sigmoid() * weight;
-                let _ = pairs.rows(&gradient, crop).g_add_(&(slope * (&pull - key)));
+                let _ = pairs.rows(&gradient, crop).g_add_(&(slope * (pairs.rows(&pulls, crop) - key)));
             }
         }
         (value, gradient)
     }
 
-    /// For each of `rows` `[B, width]` the log of the summed exponentials of the negatives' logits, `[B, 1]`, and its
-    /// gradient, `[B, width]`.
-    fn negatives(&self, rows: &Tensor) -> (Tensor, Tensor) {
-        let mut logits = (rows / self.temperature).matmul(&self.queue);
-        let sum = logits.logsumexp([-1].as_slice(), true);
-        let probabilities = logits.g_sub_(&sum).exp_();
-        (sum, probabilities.matmul(&self.queue.tr()) / self.temperature)
+    /// For each of `student`'s rows `[rows, width]` the log of the summed exponentials of the negatives' logits,
+    /// `[rows, 1]`, and its gradient, `[rows, width]`. The logits, `[rows, K]`, never exist as a whole.
+    fn negatives(&self, student: &Tensor) -> (Tensor, Tensor) {
+        let of_block = |rows: Tensor| {
+            let mut logits = (rows / self.temperature).matmul(&self.queue);
+            let sum = logits.logsumexp([-1].as_slice(), true);
+            let probabilities = logits.g_sub_(&sum).exp_();
+            (sum, probabilities.matmul(&self.queue.tr()) / self.temperature)
+        };
+        let (sums, pulls): (Vec<_>, Vec<_>) = student.split(BLOCK, 0).into_iter().map(of_block).unzip();
+        (Tensor::cat(&sums, 0), Tensor::cat(&pulls, 0))
     }
 
     /// Puts the `teacher`'s projections `[2·B, width]` into the queue: all of the first crop, then all of the second.

@@ -162,3 +162,97 @@ fn without_gradient<T>(compute: impl FnOnce() -> T) -> T {
     let _no_grad = no_grad_guard();
     compute()
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    fn random(seed: u64, name: &str, rows: i64, width: i64) -> Tensor {
+        crate::model::Source::seeded(seed, Device::Cpu).tensor(name, &[rows, width], crate::model::Init::Normal)
+    }
+
+    /// What a loss is by definition, and its gradient by automatic differentiation.
+    fn by_definition(
+        student: &Tensor,
+        crops: usize,
+        loss_of_pair: impl Fn(&Tensor, usize) -> Tensor,
+    ) -> (Tensor, Tensor) {
+        let student = student.copy().set_requires_grad(true);
+        let (mut large, mut local) = (Vec::new(), Vec::new());
+        for (crop, rows) in student.chunk(crops as i64, 0).iter().enumerate() {
+            for teacher in (0..2).filter(|teacher| *teacher != crop) {
+                let list = if crop < 2 { &mut large } else { &mut local };
+                list.push(loss_of_pair(rows, teacher));
+            }
+        }
+        let large = Tensor::stack(&large, 0).mean(Kind::Float);
+        let loss = match local.is_empty() {
+            true => large,
+            false => (large + Tensor::stack(&local, 0).mean(Kind::Float)) / 2.0,
+        };
+        loss.backward();
+        (loss.detach(), student.grad())
+    }
+
+    fn agree(loss: &Tensor, student: &Tensor, expected: &(Tensor, Tensor), case: &str) {
+        // Scaled, to see that the gradient follows what comes after the loss.
+        (loss * 3.0).backward();
+        assert!((loss - &expected.0).abs().double_value(&[]) < 1e-5, "{case}: {loss:?} {:?}", expected.0);
+        let difference = (student.grad() - &expected.1 * 3.0).abs().max().double_value(&[]);
+        assert!(difference < 1e-5, "{case}: gradients differ by {difference}");
+    }
+
+    #[test]
+    fn written_gradients_are_the_true_ones_with_and_without_local_crops() {
+        for crops in [2, 3, 12] {
+            let rows = 5 * crops as i64;
+            let (student, teacher) = (random(1, "student", rows, 16), random(1, "teacher", 10, 16));
+            let leaf = unit(&student).set_requires_grad(true);
+            let teacher = unit(&teacher);
+            let loss = InfoNce::new("x", 40, 16, 0.2, 0, Device::Cpu);
+            let queue = &loss.state()[0].1;
+            let expected = by_definition(&leaf.detach(), crops, |rows, crop| {
+                let positive =
+                    (rows * teacher.narrow(0, 5 * crop as i64, 5)).sum_dim_intlist([-1].as_slice(), true, None);
+                let logits = Tensor::cat(&[positive, rows.matmul(queue)], 1) / 0.2;
+                logits.cross_entropy_for_logits(&Tensor::zeros([5], (Kind::Int64, Device::Cpu)))
+            });
+            agree(&loss.forward(&leaf, &teacher), &leaf, &expected, &format!("{crops} crops"));
+
+            let leaf = student.copy().set_requires_grad(true);
+            let expected = by_definition(&student, crops, |rows, crop| {
+                let target = (teacher.narrow(0, 5 * crop as i64, 5) / 0.04).softmax(-1, None);
+                -(target * (rows / 0.1).log_softmax(-1, None)).sum(Kind::Float) / 5.0
+            });
+            let loss = Clustering::new(16, 0.1, Device::Cpu);
+            agree(&loss.forward(&leaf, &teacher, 0.04), &leaf, &expected, &format!("{crops} crops"));
+        }
+    }
+
+    fn unit(x: &Tensor) -> Tensor {
+        crate::model::unit_length(x)
+    }
+
+    #[test]
+    fn weights_divide_but_do_not_multiply() {
+        let losses = [4.0, 3.0, 2.0].map(Tensor::from);
+        let total = |losses: &[Tensor], weights| total(losses.iter(), weights).double_value(&[]);
+        // The examples of the golden data's `total_loss_rule`; a loss of weight 0 is not computed.
+        assert_eq!(total(&losses, [1.0, 1.0, 1.0]), 3.0);
+        assert!((total(&losses, [2.0, 0.5, 1.0]) - 2.571_428_571_428_571_6).abs() < 1e-6);
+        assert_eq!(total(&[losses[0].copy(), losses[2].copy()], [1.0, 0.0, 1.0]), 3.0);
+        assert!((total(&losses[2..], [0.0, 0.0, 3.0]) - 0.666_666_666).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_non_finite_output_makes_the_loss_non_finite() {
+        let (student, teacher) = (random(1, "student", 20, 16), random(1, "teacher", 10, 16));
+        let _ = student.get(3).fill_(f64::INFINITY);
+        assert!(
+            !InfoNce::new("x", 40, 16, 0.2, 0, Device::Cpu).forward(&student, &teacher).double_value(&[]).is_finite()
+        );
+        assert!(!Clustering::new(16, 0.1, Device::Cpu).forward(&student, &teacher, 0.04).double_value(&[]).is_finite());
+    }
+}
