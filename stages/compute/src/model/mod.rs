@@ -157,3 +157,83 @@ impl Network {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    fn small(loss_weights: [f64; 3]) -> ModelConfig {
+        ModelConfig {
+            embed_dim: 12,
+            depth: 1,
+            num_heads: 2,
+            patch_size: 8,
+            global_size: 32,
+            head_hidden_dim: 8,
+            predictor_hidden_dim: 8,
+            group_out_dim: 20,
+            loss_weights,
+            ..ModelConfig::new(Arch::VitTiny)
+        }
+    }
+
+    fn pixels(crops: i64, size: i64) -> Tensor {
+        Source::seeded(0, Device::Cpu).tensor("pixels", &[crops, 3, size, size], Init::Normal)
+    }
+
+    #[test]
+    fn a_weight_of_zero_removes_a_head() {
+        let network = Network::new(&small([1.0, 0.0, 2.0]), Role::Student, 0, Device::Cpu).unwrap();
+        assert!(network.params().iter().all(|param| !param.name.starts_with("local_group_head.")));
+        let outputs = network.forward(&pixels(4, 32), Some(&pixels(6, 16)), None, &DropPath::off());
+        assert!(outputs.local_group.is_none());
+        assert_eq!(outputs.instance.unwrap().size(), [10, 256]);
+        assert_eq!(outputs.group.unwrap().size(), [10, 20]);
+        assert_eq!(outputs.patch_mean.size(), [4, 12]);
+    }
+
+    #[test]
+    fn a_teacher_starts_as_a_copy_and_another_seed_as_another_network() {
+        let config = small([1.0; 3]);
+        let network = |role, seed| Network::new(&config, role, seed, Device::Cpu).unwrap();
+        let (student, teacher, other) =
+            (network(Role::Student, 5), network(Role::Teacher, 5), network(Role::Teacher, 6));
+        for param in teacher.params() {
+            assert_eq!(param.tensor, student.params().get(&param.name).unwrap().tensor, "{}", param.name);
+        }
+        let name = "backbone.pos_embed";
+        assert_ne!(teacher.params().get(name).unwrap().tensor, other.params().get(name).unwrap().tensor);
+    }
+
+    #[test]
+    fn dropped_samples_skip_their_branches_in_both_sizes() {
+        let config = ModelConfig { depth: 2, drop_path_rate: 0.5, ..small([1.0; 3]) };
+        let network = Network::new(&config, Role::Student, 0, Device::Cpu).unwrap();
+        let memory = Memory::new("memory", 16, 12, 8, 0, Device::Cpu);
+        let asked = std::cell::RefCell::new(Vec::new());
+        let drop_path = DropPath::from_draws(2, |site, crop, image| {
+            asked.borrow_mut().push((site.block, crop, image));
+            0.75
+        });
+        network.forward(&pixels(4, 32), Some(&pixels(6, 16)), Some(&memory), &drop_path);
+        let mut crops: Vec<_> = asked.take();
+        crops.sort_unstable();
+        crops.dedup();
+        let expected: Vec<_> = (0..5).flat_map(|crop| [(1, crop, 0), (1, crop, 1)]).collect();
+        assert_eq!(crops, expected);
+    }
+
+    #[test]
+    fn no_gradient_reaches_memory_rows_or_patch_means() {
+        let network = Network::new(&small([0.0, 1.0, 0.0]), Role::Student, 0, Device::Cpu).unwrap();
+        let memory = Memory::new("memory", 16, 12, 8, 0, Device::Cpu);
+        let outputs = network.forward(&pixels(4, 32), None, Some(&memory), &DropPath::off());
+        assert!(!outputs.patch_mean.requires_grad());
+        let first = outputs.local_group.unwrap().select(1, 0).sum(Kind::Float);
+        first.backward();
+        assert!(memory.state().iter().all(|(_, tensor)| !tensor.requires_grad()));
+        assert!(network.params().iter().all(|param| param.tensor.grad().defined()));
+    }
+}

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod forward;
+mod gradients;
 mod init;
 mod losses;
 mod memory;
