@@ -14,7 +14,7 @@ pub enum DataError {
     #[error(transparent)]
     Shard(#[from] ShardError),
     /// Reading failed again and again.
-    #[error("gave up after {attempts} attempts: {source}")]
+    #[error("gave up reading after {attempts} attempts")]
     Retries {
         /// How often it was tried.
         attempts: u32,
