@@ -59,9 +59,12 @@ impl StopHandle {
 
     fn end_with(&self, error: Option<FlowError>) {
         let mut end = self.lock();
-        if end.waker.take().is_some() {
+        if end.waker.is_some() {
             end.error = error;
             self.shared.stopped.store(true, Ordering::Release);
+            // Only now: whom this wakes lets go of its channel ends, and who sees them go looks at the flag to tell a
+            // stop from the end of the stream.
+            end.waker = None;
         } else if let Some(error) = error {
             tracing::debug!(%error, "a stage failed after the end of the flow");
         }
@@ -114,5 +117,40 @@ impl StopHandle {
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Ok(()) | Err(RecvTimeoutError::Disconnected) => Err(Closed(())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_woken_finds_the_flow_stopped() {
+        for _ in 0..2000 {
+            let stop = StopHandle::new();
+            let sleeper = stop.clone();
+            let sleeping = thread::spawn(move || {
+                assert!(sleeper.sleep(Duration::from_secs(60)).is_err());
+                assert!(sleeper.is_stopped());
+            });
+            stop.fail(FlowError::Panicked { stage: "stage".into(), message: "message".into() });
+            sleeping.join().unwrap();
+            assert_eq!(stop.error().unwrap().stage(), "stage");
+        }
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let error = |stage: &str| FlowError::Panicked { stage: stage.into(), message: String::new() };
+        let failed = StopHandle::new();
+        failed.fail(error("first"));
+        failed.fail(error("second"));
+        assert_eq!(failed.error().unwrap().stage(), "first");
+        let stopped = StopHandle::new();
+        stopped.stop();
+        stopped.fail(error("late"));
+        assert!(stopped.error().is_none() && stopped.is_stopped());
     }
 }
