@@ -1,7 +1,6 @@
 //! Bytes to what the network reads: planar f32, normalised, with an optional rectangle of noise.
 
 use super::Rect;
-use crate::Image;
 use crate::image::CHANNELS;
 
 /// ImageNet's channel means, of values in [0, 1].
@@ -42,47 +41,51 @@ impl Normaliser {
         Self { mean, std, tables }
     }
 
-    /// Writes a picture as `[3, height, width]`.
+    /// Writes interleaved RGB bytes, `[height, width, 3]`, as `[3, height, width]`.
     ///
     /// # Panics
-    /// If `out` does not have `3 * height * width` values.
-    pub fn write(&self, image: &Image, out: &mut [f32]) {
-        let area = image.width * image.height;
-        assert_eq!(out.len(), CHANNELS * area, "the tensor does not have the picture's size");
+    /// If `out` does not have as many values as there are bytes.
+    pub fn write(&self, pixels: &[u8], out: &mut [f32]) {
+        assert_eq!(out.len(), pixels.len(), "the tensor does not have the picture's size");
+        let area = pixels.len() / CHANNELS;
         let (red, rest) = out.split_at_mut(area);
         let (green, blue) = rest.split_at_mut(area);
         let [reds, greens, blues] = &self.tables;
-        for (((&[r, g, b], red), green), blue) in image.colours().iter().zip(red).zip(green).zip(blue) {
+        for (((&[r, g, b], red), green), blue) in pixels.as_chunks().0.iter().zip(red).zip(green).zip(blue) {
             *red = reds[usize::from(r)];
             *green = greens[usize::from(g)];
             *blue = blues[usize::from(b)];
         }
     }
 
-    /// A picture as `[3, height, width]`.
-    pub fn tensor(&self, image: &Image) -> Vec<f32> {
-        let mut out = vec![0.0; CHANNELS * image.width * image.height];
-        self.write(image, &mut out);
+    /// Interleaved RGB bytes, `[height, width, 3]`, as a new `[3, height, width]`.
+    pub fn tensor(&self, pixels: &[u8]) -> Vec<f32> {
+        let mut out = vec![0.0; pixels.len()];
+        self.write(pixels, &mut out);
         out
     }
 
-    /// Overwrites the rectangle `area` in all channels of `tensor`, `[3, height, width]` with that `width`.
-    ///
-    /// `noise` is called once for each value, channel by channel and row by row, and gives standard normal values in
-    /// training.
+    /// Overwrites the rectangle `area` in all channels of `tensor`, `[3, height, width]` with that `width`, by `noise`,
+    /// `[3, area.height, area.width]`.
     ///
     /// # Panics
-    /// If the rectangle leaves the tensor.
-    pub fn erase(&self, tensor: &mut [f32], width: usize, area: Rect, when: Erasing, mut noise: impl FnMut() -> f32) {
+    /// If the rectangle leaves the tensor, or the noise does not have its size.
+    pub fn erase(&self, tensor: &mut [f32], width: usize, area: Rect, when: Erasing, noise: &[f32]) {
         let plane = tensor.len() / CHANNELS;
         assert!(area.left + area.width <= width && (area.top + area.height) * width <= plane, "{area:?} does not fit");
-        for (channel, values) in tensor.chunks_exact_mut(plane).enumerate() {
+        assert_eq!(noise.len(), CHANNELS * area.height * area.width, "the noise does not have the size of {area:?}");
+        if noise.is_empty() {
+            return;
+        }
+        let noise = noise.chunks_exact(area.height * area.width);
+        for (channel, (values, noise)) in tensor.chunks_exact_mut(plane).zip(noise).enumerate() {
             let (mean, std) = (self.mean[channel], self.std[channel]);
-            for row in values.chunks_exact_mut(width).skip(area.top).take(area.height) {
-                for value in &mut row[area.left..area.left + area.width] {
+            let rows = values.chunks_exact_mut(width).skip(area.top);
+            for (row, noise) in rows.zip(noise.chunks_exact(area.width)) {
+                for (value, &noise) in row[area.left..area.left + area.width].iter_mut().zip(noise) {
                     *value = match when {
-                        Erasing::BeforeNormalisation => (noise() - mean) / std,
-                        Erasing::AfterNormalisation => noise(),
+                        Erasing::BeforeNormalisation => (noise - mean) / std,
+                        Erasing::AfterNormalisation => noise,
                     };
                 }
             }
@@ -96,11 +99,9 @@ mod tests {
 
     #[test]
     fn planes_come_channel_by_channel() {
-        let image = Image::new(2, 1, vec![0, 51, 255, 255, 102, 0]).unwrap();
-        let tensor = Normaliser::new([0.0; 3], [1.0; 3]).tensor(&image);
-        assert_eq!(tensor, [0.0, 1.0, 0.2, 0.4, 1.0, 0.0]);
-        let tensor = Normaliser::default().tensor(&image);
-        assert_eq!(tensor[1], (1.0 - 0.485_f32) / 0.229);
+        let pixels = [0, 51, 255, 255, 102, 0];
+        assert_eq!(Normaliser::new([0.0; 3], [1.0; 3]).tensor(&pixels), [0.0, 1.0, 0.2, 0.4, 1.0, 0.0]);
+        assert_eq!(Normaliser::default().tensor(&pixels)[1], (1.0 - 0.485_f32) / 0.229);
     }
 
     #[test]
@@ -108,15 +109,11 @@ mod tests {
         let normaliser = Normaliser::new([1.0; 3], [0.5; 3]);
         let area = Rect { top: 1, left: 1, height: 1, width: 2 };
         let mut tensor = vec![9.0; 3 * 2 * 3];
-        let mut next = 0.0;
-        let mut noise = || {
-            next += 1.0;
-            next
-        };
-        normaliser.erase(&mut tensor, 3, area, Erasing::AfterNormalisation, &mut noise);
+        let noise = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        normaliser.erase(&mut tensor, 3, area, Erasing::AfterNormalisation, &noise);
         assert_eq!(tensor[..6], [9.0, 9.0, 9.0, 9.0, 1.0, 2.0]);
         assert_eq!(tensor[12..], [9.0, 9.0, 9.0, 9.0, 5.0, 6.0]);
-        normaliser.erase(&mut tensor, 3, area, Erasing::BeforeNormalisation, || 2.0);
-        assert_eq!(tensor[4..6], [2.0, 2.0]);
+        normaliser.erase(&mut tensor, 3, area, Erasing::BeforeNormalisation, &noise);
+        assert_eq!(tensor[4..6], [0.0, 2.0]);
     }
 }
