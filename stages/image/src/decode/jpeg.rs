@@ -108,53 +108,45 @@ fn refused(detail: impl std::fmt::Display) -> DecodeError {
     DecodeError::decode(Format::Jpeg, detail)
 }
 
-/// Decodes one JPEG after another with the same working memory.
-#[derive(Debug)]
-pub(super) struct JpegDecoder {
-    /// None after an error: a header that fails leaves libjpeg in the middle of it, and the next file would continue
-    /// there.
-    handle: Option<Handle>,
+/// Fails if libjpeg-turbo cannot allocate its working memory.
+pub(super) fn probe() -> Result<(), DecodeError> {
+    Handle::new().map(drop)
 }
 
-impl JpegDecoder {
-    pub(super) fn new() -> Result<Self, DecodeError> {
-        Ok(Self { handle: Some(Handle::new()?) })
-    }
+pub(super) fn header(data: &[u8]) -> Result<Header, DecodeError> {
+    let size = size(&mut Handle::new()?, data)?;
+    Ok(Header { format: Format::Jpeg, width: size.width, height: size.height })
+}
 
-    pub(super) fn header(&mut self, data: &[u8]) -> Result<Header, DecodeError> {
-        let size = self.with_handle(|handle| size(handle, data))?;
-        Ok(Header { format: Format::Jpeg, width: size.width, height: size.height })
+/// Decodes to RGB, with libjpeg's first warning.
+///
+/// Every file gets a fresh instance: libjpeg keeps quantisation and Huffman tables from one file to the next, and a
+/// damaged file that lacks its own would be decoded with those of whatever came before.
+pub(super) fn decode(data: &[u8], limit: u64) -> Result<(Image, Option<String>), DecodeError> {
+    let mut handle = Handle::new()?;
+    let size = size(&mut handle, data)?;
+    let Size { width, height, .. } = size;
+    Header { format: Format::Jpeg, width, height }.check(limit)?;
+    let mut pixels = vec![0; width * height * size.channels()];
+    match handle.decompress(data, &mut pixels, &size) {
+        Ok(None) => Ok((image(size, pixels), None)),
+        // Behind a whole header, bytes that run out are missing pixel data, whatever libjpeg stumbled over.
+        Ok(Some(text)) if text == PREMATURE_END => Err(DecodeError::truncated(Format::Jpeg, text)),
+        Ok(Some(text)) | Err(text) if !markers::reaches_end(data) => Err(DecodeError::truncated(Format::Jpeg, text)),
+        Ok(warning) => Ok((image(size, pixels), warning)),
+        Err(text) => Err(refused(text)),
     }
+}
 
-    /// Decodes to RGB, with libjpeg's first warning.
-    pub(super) fn decode(&mut self, data: &[u8], limit: u64) -> Result<(Image, Option<String>), DecodeError> {
-        let (size, pixels, warning) = self.with_handle(|handle| {
-            let size = size(handle, data)?;
-            Header { format: Format::Jpeg, width: size.width, height: size.height }.check(limit)?;
-            let mut pixels = vec![0; size.width * size.height * size.channels()];
-            let warning = handle.decompress(data, &mut pixels, &size).map_err(refused)?;
-            Ok((size, pixels, warning))
-        })?;
-        if let Some(text) = warning.as_ref().filter(|text| *text == PREMATURE_END || !markers::reaches_end(data)) {
-            return Err(DecodeError::truncated(Format::Jpeg, text));
-        }
-        let pixels = if size.four { cmyk_to_rgb(&pixels) } else { pixels };
-        Ok((Image { width: size.width, height: size.height, pixels }, warning))
-    }
-
-    /// Runs `work` with a fresh handle if the last file failed, and drops the handle if this one fails.
-    fn with_handle<T>(&mut self, work: impl FnOnce(&mut Handle) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
-        let mut handle = self.handle.take().map_or_else(Handle::new, Ok)?;
-        let result = work(&mut handle)?;
-        self.handle = Some(handle);
-        Ok(result)
-    }
+fn image(size: Size, pixels: Vec<u8>) -> Image {
+    let pixels = if size.four { cmyk_to_rgb(&pixels) } else { pixels };
+    Image { width: size.width, height: size.height, pixels }
 }
 
 fn size(handle: &mut Handle, data: &[u8]) -> Result<Size, DecodeError> {
     handle.read_header(data).map_err(refused)?;
     let side = |value: c_int| usize::try_from(value).ok().filter(|side| *side > 0);
-    // A file with tables but no picture leaves the sizes unset (or those of the file before, and then fails in full).
+    // A file with tables but no picture leaves the sizes unset.
     let width = side(handle.get(raw::TJPARAM_TJPARAM_JPEGWIDTH));
     let height = side(handle.get(raw::TJPARAM_TJPARAM_JPEGHEIGHT));
     let (Some(width), Some(height)) = (width, height) else {
@@ -186,16 +178,42 @@ fn multiply(a: u8, b: u8) -> u8 {
 mod tests {
     use super::*;
 
+    fn file() -> Vec<u8> {
+        crate::encode::jpeg(&Image::filled(20, 10, [10, 200, 90]), 95).unwrap()
+    }
+
+    /// Where a segment's marker lies.
+    fn segment(file: &[u8], marker: u8) -> usize {
+        file.windows(2).position(|pair| pair == [0xFF, marker]).unwrap()
+    }
+
     #[test]
     fn a_failed_header_does_not_spoil_the_next_file() {
-        let image = Image::filled(20, 10, [10, 200, 90]);
-        let file = crate::encode::jpeg(&image, 95).unwrap();
-        let mut decoder = JpegDecoder::new().unwrap();
-        let before = decoder.decode(&file, 1 << 20).unwrap();
+        let (file, mut decoder) = (file(), crate::Decoder::new().unwrap());
+        let before = decoder.decode(&file).unwrap();
         for cut in [3, 20, 100, 300] {
-            assert_eq!(decoder.decode(&file[..cut], 1 << 20).unwrap_err().kind(), "decode", "cut at {cut}");
-            assert_eq!(decoder.decode(&file, 1 << 20).unwrap(), before);
+            assert_eq!(decoder.decode(&file[..cut]).unwrap_err().kind(), "decode", "cut at {cut}");
+            assert_eq!(decoder.decode(&file).unwrap(), before);
         }
+    }
+
+    #[test]
+    fn a_file_without_tables_does_not_borrow_those_of_the_file_before() {
+        let (file, mut decoder) = (file(), crate::Decoder::new().unwrap());
+        let mut damaged = file.clone();
+        damaged[segment(&file, 0xDB)] = 0;
+        decoder.decode(&file).unwrap();
+        assert_eq!(decoder.decode(&damaged).unwrap_err().kind(), "decode");
+    }
+
+    #[test]
+    fn an_error_after_a_warning_is_an_error() {
+        // Stray bytes before the tables (a warning), then a quantisation table that is missing.
+        let mut damaged = file();
+        let at = segment(&damaged, 0xDB);
+        damaged[at] = 0;
+        let error = decode(&damaged, 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("Quantization table"), "{error}");
     }
 
     #[test]

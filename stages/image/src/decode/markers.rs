@@ -1,35 +1,34 @@
-//! A walk over JPEG markers, to tell data that end early from data that are merely damaged.
+//! Whether a JPEG's bytes run out before its end, or are merely damaged.
 //!
 //! libjpeg reports only its first warning, so "premature end" may hide behind an earlier one.
 
-const SOI: u8 = 0xD8;
 const EOI: u8 = 0xD9;
-const RST0: u8 = 0xD0;
-const RST7: u8 = 0xD7;
 const SOS: u8 = 0xDA;
-const TEM: u8 = 0x01;
+/// Markers without a segment: TEM, restarts and SOI.
+const BARE: [std::ops::RangeInclusive<u8>; 2] = [0x01..=0x01, 0xD0..=0xD8];
 
-/// Whether an end-of-image marker comes before the bytes run out (JPEG, ITU-T T.81, annex B).
+/// Whether an end-of-image marker (ITU-T T.81, annex B) comes after the start of the first scan.
 ///
-/// Entropy-coded data never hold a marker by chance: 0xFF is followed by a stuffed 0 there.
+/// Segments before it are stepped over: a thumbnail has an end of its own. Behind it the marker is looked for byte by
+/// byte, as entropy-coded data hold none by chance (a stuffed zero follows each 0xFF), and damage may make a segment
+/// of any length of them.
 pub(super) fn reaches_end(data: &[u8]) -> bool {
     let mut at = 2;
     while let Some((marker, next)) = next_marker(data, at) {
         at = match marker {
+            SOS => return data[next..].windows(2).any(|pair| pair == [0xFF, EOI]),
             EOI => return true,
-            SOI | TEM | RST0..=RST7 => next,
+            bare if BARE.iter().any(|range| range.contains(&bare)) => next,
             _ => match data.get(next..next + 2) {
-                // After a scan's header its entropy-coded bytes follow; `next_marker` steps over them.
                 Some(&[high, low]) => next + usize::from(u16::from_be_bytes([high, low])).max(2),
                 _ => return false,
             },
         };
-        debug_assert!(marker != SOS || at > next);
     }
     false
 }
 
-/// The next marker at or after `at`, and the place after it. Stuffed zeros and fill bytes are no markers.
+/// The next marker at or after `at`, and the place after it. Fill bytes are no markers.
 fn next_marker(data: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = data.get(at..)?;
     let found = rest.windows(2).position(|pair| pair[0] == 0xFF && pair[1] != 0 && pair[1] != 0xFF)?;
@@ -45,6 +44,9 @@ mod tests {
         // SOI, APP1 of 6 bytes with a thumbnail's end marker, SOS of 3 bytes, entropy data with a stuffed zero.
         let mut file =
             vec![0xFF, 0xD8, 0xFF, 0xE1, 0, 6, 0xFF, 0xD9, 1, 2, 0xFF, 0xDA, 0, 3, 0, 7, 0xFF, 0, 0xFF, 0xD0, 8];
+        assert!(!reaches_end(&file));
+        // A damaged restart marker that looks like the start of a long segment.
+        file.extend([0xFF, 0xE1, 0xEE, 0xEE, 3]);
         assert!(!reaches_end(&file));
         file.extend([0xFF, 0xFF, 0xD9]);
         assert!(reaches_end(&file));

@@ -10,7 +10,6 @@ mod pnm;
 mod raster;
 
 use crate::{Format, Image, sniff};
-use jpeg::JpegDecoder;
 
 /// Pictures of more pixels are refused: the limit at which Pillow stops with its decompression-bomb error.
 pub const DEFAULT_PIXEL_LIMIT: u64 = 178_956_970;
@@ -124,7 +123,7 @@ pub struct Decoded {
 pub fn header(data: &[u8]) -> Result<Header, DecodeError> {
     let format = identify(data)?;
     match format {
-        Format::Jpeg => JpegDecoder::new()?.header(data),
+        Format::Jpeg => jpeg::header(data),
         Format::Pnm => pnm::header(data),
         _ => raster::header(format, data),
     }
@@ -137,10 +136,9 @@ fn identify(data: &[u8]) -> Result<Format, DecodeError> {
     })
 }
 
-/// Decodes files one after another; each worker owns one, since it holds libjpeg-turbo's working memory.
+/// Decodes files one after another; each worker owns one. No file leaves a trace in the next one's picture.
 #[derive(Debug)]
 pub struct Decoder {
-    jpeg: JpegDecoder,
     limit: u64,
 }
 
@@ -158,7 +156,8 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::new`].
     pub fn with_pixel_limit(limit: u64) -> Result<Self, DecodeError> {
-        Ok(Self { jpeg: JpegDecoder::new()?, limit: limit.min(ADDRESSABLE_PIXELS) })
+        jpeg::probe()?;
+        Ok(Self { limit: limit.min(ADDRESSABLE_PIXELS) })
     }
 
     /// Decodes a file to RGB.
@@ -168,7 +167,7 @@ impl Decoder {
     pub fn decode(&mut self, data: &[u8]) -> Result<Decoded, DecodeError> {
         let format = identify(data)?;
         let (image, warning) = match format {
-            Format::Jpeg => self.jpeg.decode(data, self.limit)?,
+            Format::Jpeg => jpeg::decode(data, self.limit)?,
             Format::Pnm => (pnm::decode(data, self.limit)?, None),
             _ => (raster::decode(format, data, self.limit)?, None),
         };
