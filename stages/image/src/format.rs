@@ -11,7 +11,8 @@ pub enum Format {
     Pnm,
     /// Windows bitmap.
     Bmp,
-    /// TIFF: raw, LZW or deflate.
+    /// TIFF: raw, packed, LZW or deflate; gray, RGB, RGBA or CMYK of 8 or 16 bits, bilevel. (Palettes, gray with alpha,
+    /// YCbCr and floats are refused.)
     Tiff,
     /// WebP, lossy or lossless.
     WebP,
