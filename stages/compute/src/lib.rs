@@ -5,3 +5,4 @@ pub mod memory;
 pub mod model;
 pub mod named;
 mod ring;
+pub mod state;
