@@ -1,1 +1,1 @@
-//! Benches per stage, and side-by-side runs against other loaders and steps.
+//! Benches per stage, and side-by-side runs against other loaders and steps: see `README.md`. This library is empty.

@@ -1,0 +1,140 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Flags;
+
+/// Self-supervised pretraining of vision transformers with Mugs, streamed from shards.
+#[derive(Debug, Parser)]
+#[command(name = "mugs-pipeline", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "\
+Options are spelled with _ or -, as you like. Log lines go to standard error; MUGS_LOG=debug shows more of them.
+Exit codes: 0 done, 1 failed, 2 usage, 130 and 143 stopped by SIGINT or SIGTERM after a checkpoint.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network; goes on where the run in --output_dir stopped
+    Train(TrainArgs),
+    /// Run the data stages alone and say how fast each is and which one holds the others back
+    Bench(BenchArgs),
+    /// Draw the crops of some pictures as the network sees them into one picture
+    Crops(CropsArgs),
+    /// Classify pictures by their neighbours' classes, with a network's class tokens as features
+    Knn(KnnArgs),
+}
+
+/// `train`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mugs-pipeline train --data_path imagenet/train --output_dir runs/small --arch vit_small --epochs 100
+      --batch_size_per_gpu 64 --warmup_epochs 10 --group_teacher_temp 0.04
+  mugs-pipeline train --config runs/small/config.toml --max_steps 5000     stops after step 5000, with a checkpoint
+
+SIGTERM and SIGINT write a checkpoint and end the run; SIGUSR1 writes one and goes on. The same command line
+goes on with the very next batch.")]
+pub struct TrainArgs {
+    /// A TOML file with options (as written to config.toml of a run); flags override it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The options.
+    #[command(flatten)]
+    pub options: Flags,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object, for machines.
+    Json,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mugs-pipeline bench --data_path imagenet/train --workers 2 --seconds 20 --format json
+
+The options of train that change crops or reading (--local_crops_number, --prob, --readahead_mb ...) work here too.
+CPU seconds are those that the kernel counted for each stage's threads.")]
+pub struct BenchArgs {
+    /// Threads that decode and crop; 0 takes one per processor
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub workers: usize,
+    /// How long to measure, after the first batch
+    #[arg(long, default_value_t = 20.0, value_name = "S")]
+    pub seconds: f64,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// The options.
+    #[command(flatten)]
+    pub options: Flags,
+}
+
+/// `crops`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mugs-pipeline crops --data_path imagenet/train --out crops.png
+
+One row per picture: the picture, the teacher's two crops, the student's two large ones, the local ones. A blue frame
+is the teacher's crop, a green one a weak, an orange one a strong crop of the student.")]
+pub struct CropsArgs {
+    /// The PNG file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Pictures to show: the first ones of the first epoch
+    #[arg(long, default_value_t = 6, value_name = "N")]
+    pub pictures: usize,
+    /// The options.
+    #[command(flatten)]
+    pub options: Flags,
+}
+
+/// `knn`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mugs-pipeline knn --checkpoint runs/small/checkpoint.pth --data_path imagenet/train --val_path imagenet/val
+  mugs-pipeline knn --config runs/small/config.toml --untrained --data_path ... --val_path ...")]
+pub struct KnnArgs {
+    /// The checkpoint whose network gives the features
+    #[arg(long, value_name = "FILE", required_unless_present = "untrained")]
+    pub checkpoint: Option<PathBuf>,
+    /// Take the network as it is before the first step, from the configuration and its seed
+    #[arg(long, conflicts_with = "checkpoint")]
+    pub untrained: bool,
+    /// A configuration; a checkpoint brings its own
+    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
+    pub config: Option<PathBuf>,
+    /// The shard set whose pictures are classified; --data_path is the one whose classes are known
+    #[arg(long, value_name = "SET")]
+    pub val_path: PathBuf,
+    /// Neighbours that vote; several give several rows
+    #[arg(long, num_args = 1.., default_values_t = [10, 20], value_name = "K")]
+    pub k: Vec<usize>,
+    /// Temperature of the votes
+    #[arg(long, default_value_t = 0.05)]
+    pub temperature: f64,
+    /// Take the student's network instead of the teacher's
+    #[arg(long)]
+    pub student: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// The options.
+    #[command(flatten)]
+    pub options: Flags,
+}

@@ -1,0 +1,125 @@
+//! Crops side by side in one picture.
+
+use mugs_image::Image;
+use mugs_image::ops::tensor::{MEAN, STD};
+
+/// Pixels between crops, and of a crop's frame.
+const GAP: usize = 6;
+const FRAME: usize = 2;
+
+/// A crop in its frame.
+pub struct Framed {
+    /// The crop.
+    pub image: Image,
+    /// Its frame's colour.
+    pub colour: [u8; 3],
+}
+
+/// Rows of crops on white; crops of one row are as high as the row's first, smaller ones are stacked two high.
+pub struct ContactSheet {
+    rows: Vec<Vec<Framed>>,
+}
+
+impl ContactSheet {
+    /// An empty sheet.
+    pub fn new() -> Self {
+        Self { rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, crops: Vec<Framed>) {
+        self.rows.push(crops);
+    }
+
+    /// The finished picture.
+    pub fn draw(&self) -> Image {
+        let places: Vec<Vec<(usize, usize)>> = self.rows.iter().map(|row| places(row)).collect();
+        let extent = |row: &[Framed], places: &[(usize, usize)], side: fn(&Framed, &(usize, usize)) -> usize| {
+            row.iter().zip(places).map(|(crop, place)| side(crop, place)).max().unwrap_or(0) + GAP
+        };
+        let heights: Vec<usize> =
+            self.rows.iter().zip(&places).map(|(row, p)| extent(row, p, |c, p| p.1 + c.image.height)).collect();
+        let width = self.rows.iter().zip(&places).map(|(row, p)| extent(row, p, |c, p| p.0 + c.image.width)).max();
+        let mut sheet = Image::filled(width.unwrap_or(GAP) + GAP, heights.iter().sum::<usize>() + GAP, [255; 3]);
+        let mut top = GAP;
+        for ((row, places), height) in self.rows.iter().zip(&places).zip(&heights) {
+            for (crop, &(x, y)) in row.iter().zip(places) {
+                paste(&mut sheet, crop, GAP + x, top + y);
+            }
+            top += height;
+        }
+        sheet
+    }
+}
+
+/// Where the crops of a row go, left and top in its own pixels.
+fn places(row: &[Framed]) -> Vec<(usize, usize)> {
+    let height = row.first().map_or(0, |first| first.image.height);
+    let (mut x, mut y, mut column) = (0, 0, 0);
+    row.iter()
+        .map(|crop| {
+            let size = &crop.image;
+            if y > 0 && y + size.height > height {
+                (x, y, column) = (x + column + GAP, 0, 0);
+            }
+            let place = (x, y);
+            column = column.max(size.width);
+            y += size.height + GAP;
+            place
+        })
+        .collect()
+}
+
+fn paste(sheet: &mut Image, crop: &Framed, left: usize, top: usize) {
+    let Image { width, height, pixels } = &crop.image;
+    for y in 0..*height {
+        let line = &pixels[y * width * 3..(y + 1) * width * 3];
+        let at = ((top + y) * sheet.width + left) * 3;
+        sheet.pixels[at..at + width * 3].copy_from_slice(line);
+        for x in 0..*width {
+            let edge = x.min(width - 1 - x).min(y).min(height - 1 - y);
+            if edge < FRAME {
+                sheet.pixels[at + 3 * x..at + 3 * x + 3].copy_from_slice(&crop.colour);
+            }
+        }
+    }
+}
+
+/// A crop's floats, `[3, size, size]` normalised, as a picture.
+pub fn denormalised(values: &[f32], size: usize) -> Image {
+    let area = size * size;
+    let mut image = Image::filled(size, size, [0; 3]);
+    for (pixel, rgb) in image.pixels.chunks_exact_mut(3).enumerate() {
+        for (channel, byte) in rgb.iter_mut().enumerate() {
+            let value = values[channel * area + pixel] * STD[channel] + MEAN[channel];
+            *byte = (value * 255.0).round().clamp(0.0, 255.0) as u8;
+        }
+    }
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(side: usize) -> Framed {
+        Framed { image: Image::filled(side, side, [9; 3]), colour: [1, 2, 3] }
+    }
+
+    #[test]
+    fn small_crops_are_stacked_beside_large_ones() {
+        let row = [framed(40), framed(40), framed(16), framed(16), framed(16)];
+        assert_eq!(places(&row), [(0, 0), (46, 0), (92, 0), (92, 22), (114, 0)]);
+    }
+
+    #[test]
+    fn a_sheet_holds_every_crop_in_its_frame() {
+        let mut sheet = ContactSheet::new();
+        sheet.row(vec![framed(10)]);
+        sheet.row(vec![framed(10), framed(10)]);
+        let image = sheet.draw();
+        assert_eq!((image.width, image.height), (10 + 6 + 10 + 3 * 6 - 6, 2 * 16 + 6));
+        let count = |colour: [u8; 3]| image.pixels.chunks_exact(3).filter(|pixel| **pixel == colour).count();
+        assert_eq!((count([1, 2, 3]), count([9; 3])), (3 * 64, 3 * 36));
+    }
+}

@@ -1,0 +1,96 @@
+//! `crops`: what the network sees, for a person to look at.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use mugs_data::Picture;
+use mugs_data::crop::{Cropper, Planner};
+use mugs_data::batch::{Batch, BatchConfig, Batcher};
+use mugs_data::decode::{CpuDecode, Decode, Warnings};
+use mugs_data::fetch::{Cursor, Fetch, Span};
+use mugs_data::order::Share;
+use mugs_flow::{BoxError, Flow, Group as _, Workers};
+use mugs_image::ops::{Filter, resize};
+use mugs_image::{Image, encode};
+
+use super::contact_sheet::{ContactSheet, Framed, denormalised};
+use super::open_set;
+use crate::cli::CropsArgs;
+use crate::config::{RunConfig, resolve};
+use crate::render::{Planes, Renderer};
+
+const PICTURE: [u8; 3] = [120, 120, 120];
+const TEACHER: [u8; 3] = [40, 90, 220];
+const WEAK: [u8; 3] = [30, 160, 60];
+const STRONG: [u8; 3] = [240, 130, 20];
+
+/// Runs the command.
+pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
+    let CropsArgs { out, pictures: count, options } = arguments;
+    let config = resolve(None, options)?;
+    ensure!(count > 0, "--pictures is 0: there is nothing to draw");
+    let planner = Planner::new(config.seed, &config.crops()?)?;
+    let cropper = Cropper::new(planner.clone());
+    let mut sheet = ContactSheet::new();
+    for picture in pictures(&config, count)? {
+        let Image { width, height, .. } = picture.image;
+        let plan = planner.plan(picture.origin.epoch, picture.origin.position, width, height);
+        let strong: Vec<bool> = plan.crops.iter().map(|crop| matches!(crop, mugs_data::crop::CropPlan::Strong(_))).collect();
+        let shown = thumbnail(&picture.image, config.global_crops_size);
+        let mut batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: 1 })?;
+        let batch = batcher.push(cropper.crop(picture)).map_err(|error| anyhow::anyhow!(error))?;
+        sheet.row(row(shown, batch.context("a batch of one picture")?, &strong)?);
+    }
+    let png = encode::png(&sheet.draw())?;
+    std::fs::write(&out, png).with_context(|| format!("cannot write {}", out.display()))?;
+    println!("{}: gray frame the picture, blue the teacher's crops, green weak and orange strong ones of the student", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first pictures of the first epoch, decoded.
+fn pictures(config: &RunConfig, count: usize) -> Result<Vec<Picture>> {
+    let set = open_set(&config.data_path)?;
+    let count = (count as u64).min(set.manifest().samples);
+    let span = Span { share: Share { rank: 0, world: 1 }, global_batch: count, start: Cursor::default(), epochs: 1 };
+    let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
+    let mut flow = Flow::new();
+    let samples = flow.source("fetch", 8, move |out| fetch.run(out));
+    let decoded = flow.map("decode", samples, Workers { count: 1, capacity: 1 }, |_| {
+        let mut decoder = CpuDecode::new(Warnings::default())?;
+        Ok(move |sample| Ok::<_, BoxError>(decoder.decode(sample)?))
+    });
+    let mut running = flow.start("draw", decoded)?;
+    let mut pictures = Vec::new();
+    while pictures.len() < count as usize
+        && let Some(picture) = running.recv()?
+    {
+        pictures.push(picture);
+    }
+    Ok(pictures)
+}
+
+/// The picture in the height of the large crops.
+fn thumbnail(image: &Image, height: usize) -> Image {
+    let width = (image.width * height).div_ceil(image.height).clamp(1, 2 * height);
+    resize(image, width, height, Filter::Bicubic)
+}
+
+fn row(shown: Image, batch: Batch, strong: &[bool]) -> Result<Vec<Framed>> {
+    let rendered = Renderer::new().render(batch)?;
+    let mut row = vec![Framed { image: shown, colour: PICTURE }];
+    let crops = images(&rendered.global).chain(images(&rendered.local));
+    for (number, image) in crops.enumerate() {
+        let colour = match strong.get(number) {
+            _ if number < 2 => TEACHER,
+            Some(true) => STRONG,
+            _ => WEAK,
+        };
+        row.push(Framed { image, colour });
+    }
+    Ok(row)
+}
+
+fn images(planes: &Planes) -> impl Iterator<Item = Image> {
+    let size = planes.size;
+    planes.values.chunks_exact((3 * size * size).max(1)).map(move |values| denormalised(values, size))
+}

@@ -1,0 +1,94 @@
+//! `knn`: how well neighbours in feature space know a picture's class (docs/method.md, section 8).
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use mugs_compute::checkpoint::Checkpoint;
+use mugs_compute::evaluate::knn::Knn;
+use mugs_compute::trainer::Trainer;
+use mugs_shards::ShardSet;
+use serde::Serialize;
+use tch::{Device, Tensor};
+
+use super::features::{Features, features};
+use super::open_set;
+use crate::cli::{Format, KnnArgs};
+use crate::config::{RunConfig, resolve};
+use crate::train::train_config;
+
+/// One row of the result.
+#[derive(Debug, Serialize)]
+struct Row {
+    k: usize,
+    top1: f64,
+    top5: f64,
+}
+
+/// Runs the command.
+pub fn knn(arguments: KnnArgs) -> Result<ExitCode> {
+    let (config, trainer) = network(&arguments)?;
+    tch::set_num_threads(i32::try_from(config.step_threads())?);
+    let known = open_set(&config.data_path)?;
+    let asked = ShardSet::open(&arguments.val_path)?;
+    ensure!(
+        known.manifest().classes == asked.manifest().classes,
+        "--data_path and --val_path have other classes: {} and {}",
+        known.manifest().classes.len(),
+        asked.manifest().classes.len()
+    );
+    let classes = known.manifest().classes.len() as i64;
+    let of = |set| features(&trainer, set, config.global_crops_size, arguments.student, config.workers());
+    let (known, asked) = (of(known)?, of(asked)?);
+    let rows = rows(&known, &asked, classes, &arguments)?;
+    print(&rows, &known, &asked, arguments.format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The network that gives the features, and the configuration it was made with.
+fn network(arguments: &KnnArgs) -> Result<(RunConfig, Trainer)> {
+    let Some(path) = &arguments.checkpoint else {
+        let config = resolve(arguments.config.as_deref(), arguments.options.clone())?;
+        let trainer = Trainer::new(&config.model()?, &train_config(&config), config.seed, Device::Cpu)?;
+        return Ok((config, trainer));
+    };
+    let checkpoint = Checkpoint::read(path)?;
+    let config = configuration(&checkpoint, path, arguments)?;
+    let (model, train) = (config.model()?, train_config(&config));
+    let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &checkpoint.state)
+        .with_context(|| format!("{} does not fit its own configuration", path.display()))?;
+    Ok((config, trainer))
+}
+
+fn configuration(checkpoint: &Checkpoint, path: &Path, arguments: &KnnArgs) -> Result<RunConfig> {
+    let mut config: RunConfig = serde_json::from_str(&checkpoint.mugs.configuration)
+        .with_context(|| format!("the configuration in {} is not readable", path.display()))?;
+    arguments.options.clone().apply(&mut config);
+    config.check()?;
+    Ok(config)
+}
+
+fn rows(known: &Features, asked: &Features, classes: i64, arguments: &KnnArgs) -> Result<Vec<Row>> {
+    let knn = Knn::new(&known.tokens, &Tensor::from_slice(&known.labels), classes)?;
+    let labels = Tensor::from_slice(&asked.labels);
+    let row = |&k: &usize| {
+        let accuracy = knn.accuracy(&asked.tokens, &labels, k as i64, arguments.temperature)?;
+        Ok(Row { k, top1: accuracy.top1, top5: accuracy.top5 })
+    };
+    arguments.k.iter().map(row).collect()
+}
+
+fn print(rows: &[Row], known: &Features, asked: &Features, format: Format) -> Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    if format == Format::Json {
+        writeln!(out, "{}", serde_json::to_string(rows)?)?;
+        return Ok(());
+    }
+    writeln!(out, "k-NN of {} pictures among {}", asked.labels.len(), known.labels.len())?;
+    writeln!(out, "   k   top-1 %   top-5 %")?;
+    for row in rows {
+        writeln!(out, "{:>4} {:>9.2} {:>9.2}", row.k, row.top1, row.top5)?;
+    }
+    Ok(())
+}

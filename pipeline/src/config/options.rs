@@ -1,0 +1,181 @@
+//! Every option of a run, in one table: name, type, default, help.
+//!
+//! The names are the published ones where there is one. From the table come the configuration (with its TOML form
+//! and defaults) and the command-line flags, so that the two cannot differ.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! options {
+    ($( $heading:literal { $(
+        $(#[doc = $doc:literal])+
+        $name:ident : $kind:ty = $default:expr $(=> { $($extra:tt)* })? ;
+    )+ } )+) => {
+        /// A resolved configuration: what a run was asked to do, all defaults filled in.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct RunConfig {
+            $($( $(#[doc = $doc])+ pub $name: $kind, )+)+
+        }
+
+        impl Default for RunConfig {
+            fn default() -> Self {
+                Self { $($( $name: $default, )+)+ }
+            }
+        }
+
+        /// The options as command-line flags; `_` and `-` in their names are the same.
+        #[derive(Clone, Debug, Default, clap::Args)]
+        pub struct Flags {
+            $($(
+                $(#[doc = $doc])+
+                #[arg(long = stringify!($name), help_heading = $heading $(, $($extra)*)?)]
+                pub $name: Option<$kind>,
+            )+)+
+        }
+
+        impl Flags {
+            /// Overrides the configuration with the flags that were given.
+            pub fn apply(self, config: &mut RunConfig) {
+                $($( if let Some(value) = self.$name { config.$name = value; } )+)+
+            }
+        }
+    };
+}
+
+options! {
+    "Model" {
+        /// Architecture: vit_tiny, vit_small, vit_base or vit_large; sets width, depth and heads [default: vit_small]
+        arch: String = "vit_small".into();
+        /// Side of a patch in pixels [default: 16]
+        patch_size: i64 = 16;
+        /// Width of the tokens, instead of the architecture's; 0 keeps the architecture's [default: 0]
+        embed_dim: i64 = 0;
+        /// Number of blocks, instead of the architecture's; 0 keeps the architecture's [default: 0]
+        depth: i64 = 0;
+        /// Attention heads per block, instead of the architecture's; 0 keeps the architecture's [default: 0]
+        num_heads: i64 = 0;
+        /// Hidden width of the three projectors [default: 2048]
+        head_hidden_dim: i64 = 2048;
+        /// Hidden width of the two predictors [default: 4096]
+        predictor_hidden_dim: i64 = 4096;
+        /// Stochastic depth of the student's last block; grows linearly from 0 over the blocks [default: 0.1]
+        drop_path_rate: f64 = 0.1;
+        /// Normalise the predictors' input [default: true]
+        norm_before_pred: bool = true;
+    }
+    "Losses" {
+        /// Switches of the instance, local-group and group loss: > 0 is on; the sum of the three divides the total [default: 1 1 1]
+        loss_weights: Vec<f64> = vec![1.0, 1.0, 1.0] => { num_args = 3, value_name = "WEIGHT" };
+        /// Width of the instance head's output [default: 256]
+        instance_out_dim: i64 = 256;
+        /// Keys in the instance queue [default: 65536]
+        instance_queue_size: i64 = 65536;
+        /// Temperature of the instance loss [default: 0.2]
+        instance_temp: f64 = 0.2;
+        /// Width of the local-group head's output [default: 256]
+        local_group_out_dim: i64 = 256;
+        /// Memory rows that the relation block sees beside an image [default: 8]
+        local_group_knn_top_n: i64 = 8;
+        /// Keys in the local-group queue, and rows of each of the two memories [default: 65536]
+        local_group_queue_size: i64 = 65536;
+        /// Temperature of the local-group loss [default: 0.2]
+        local_group_temp: f64 = 0.2;
+        /// Number of groups (prototypes) [default: 65536]
+        group_out_dim: i64 = 65536;
+        /// Width of the group projector's output [default: 256]
+        group_bottleneck_dim: i64 = 256;
+        /// Freeze the gains of the group head's last layer [default: false]
+        norm_last_layer: bool = false;
+        /// The student's temperature in the group loss [default: 0.1]
+        group_student_temp: f64 = 0.1;
+        /// The teacher's temperature in the first epoch of its warm-up [default: 0.04]
+        group_warmup_teacher_temp: f64 = 0.04;
+        /// The teacher's temperature after its warm-up [default: 0.04]
+        group_teacher_temp: f64 = 0.04;
+        /// Epochs over which the teacher's temperature moves linearly [default: 0]
+        group_warmup_teacher_temp_epochs: usize = 0;
+    }
+    "Optimiser" {
+        /// Epochs of the whole run; every schedule is laid over them [default: 100]
+        epochs: usize = 100;
+        /// Pictures per rank and step [default: 64]
+        batch_size_per_gpu: usize = 64;
+        /// Peak learning rate for 256 pictures a step; scaled by the global batch / 256 [default: 0.0008]
+        lr: f64 = 8e-4;
+        /// Final learning rate, not scaled [default: 0.000001]
+        min_lr: f64 = 1e-6;
+        /// Epochs of linear warm-up from 0 [default: 10]
+        warmup_epochs: usize = 10;
+        /// Factor on the learning rate of the patch embedding [default: 0.2]
+        patch_embed_lr_mult: f64 = 0.2;
+        /// Weight decay at the start [default: 0.04]
+        weight_decay: f64 = 0.04;
+        /// Weight decay at the end; cosine in between [default: 0.2]
+        weight_decay_end: f64 = 0.2;
+        /// Largest L2 norm of each parameter tensor's gradient; 0 switches clipping off [default: 3.0]
+        clip_grad: f64 = 3.0;
+        /// Epochs in which the group head's last layer gets no gradient [default: 1]
+        freeze_last_layer: usize = 1;
+        /// Teacher momentum at the start; cosine towards 1 [default: 0.996]
+        momentum_teacher: f64 = 0.996;
+    }
+    "Crops" {
+        /// Side of the four large crops in pixels; a multiple of the patch size [default: 224]
+        global_crops_size: usize = 224;
+        /// Side of the local crops in pixels; a multiple of the patch size [default: 96]
+        size_crops: usize = 96;
+        /// Area of a large crop as a share of the picture, least and most [default: 0.25 1]
+        global_crops_scale: Vec<f64> = vec![0.25, 1.0] => { num_args = 2, value_name = "SHARE" };
+        /// Area of a local crop as a share of the picture, least and most [default: 0.05 0.25]
+        local_crops_scale: Vec<f64> = vec![0.05, 0.25] => { num_args = 2, value_name = "SHARE" };
+        /// Local crops per picture; 0 trains on the large ones alone [default: 10]
+        local_crops_number: usize = 10;
+        /// Probability of WEAK augmentation of a student crop (the published help says the opposite of what it does) [default: 0.5]
+        prob: f64 = 0.5;
+        /// RandAugment policy of strong crops; any part inc0 also switches the increasing set on [default: rand-m9-mstd0.5-inc1]
+        timm_auto_augment_par: String = "rand-m9-mstd0.5-inc1".into();
+        /// Colour jitter and gray in strong crops too [default: false]
+        color_aug: bool = false;
+        /// Probability of erasing a rectangle of a strong crop [default: 0.25]
+        re_prob: f64 = 0.25;
+        /// Give the student copies of the teacher's crops instead of crops of its own [default: false]
+        vanilla_weak_augmentation: bool = false;
+    }
+    "Data" {
+        /// A shard set made by `mugs-shard pack`: the folder with its manifest.json
+        data_path: String = String::new() => { value_name = "SET" };
+        /// Threads that decode and crop; 0 takes one per processor [default: 0]
+        num_workers: usize = 0;
+        /// Most memory that pictures read ahead may hold, in MiB [default: 256]
+        readahead_mb: usize = 256;
+        /// Samples of a stream that are shuffled together [default: 256]
+        shuffle_block: usize = 256;
+        /// Streams that an epoch is cut into; 0 takes the smallest multiple of the ranks that is at least 64 [default: 0]
+        streams: usize = 0;
+    }
+    "Run" {
+        /// Folder of the run: checkpoint.pth, log.txt and config.toml; a run found there is resumed
+        output_dir: String = String::new() => { value_name = "DIR" };
+        /// Seed of everything drawn: order, crops, weights, stochastic depth [default: 0]
+        seed: u64 = 0;
+        /// Stop after this step of the whole run, with a checkpoint; changes no schedule; 0 is no limit [default: 0]
+        max_steps: u64 = 0;
+        /// Write a checkpoint every so many steps beside the one per epoch; 0 writes none [default: 0]
+        save_every_steps: u64 = 0;
+        /// Keep checkpoint0000.pth and so on every so many epochs; 0 keeps none [default: 20]
+        saveckp_freq: usize = 20;
+        /// Address of the Prometheus meters, for example 127.0.0.1:9400; `off` serves none [default: 127.0.0.1:9400]
+        metrics_addr: String = DEFAULT_METRICS_ADDR.into() => { value_name = "ADDRESS" };
+        /// Threads of the training step; 0 takes one per processor [default: 0]
+        threads: usize = 0;
+    }
+}
+
+/// Where the meters are served unless an option says otherwise; busy, it is only a warning.
+pub const DEFAULT_METRICS_ADDR: &str = "127.0.0.1:9400";
+
+/// Options that may differ between a run and its resumption: they change where and how fast, not what.
+pub const FREE_ON_RESUME: &[&str] = &[
+    "data_path", "num_workers", "readahead_mb", "output_dir", "max_steps", "save_every_steps", "saveckp_freq",
+    "metrics_addr", "threads",
+];

@@ -1,0 +1,148 @@
+//! What each stage is configured with, read off a run's configuration; and everything that can be wrong with one.
+
+use anyhow::{Context, Result, ensure};
+use mugs_compute::loss::LossConfig;
+use mugs_compute::model::{Arch, ModelConfig};
+use mugs_compute::schedule::{ScheduleConfig, Schedules};
+use mugs_data::crop::CropConfig;
+use mugs_data::fetch::FetchConfig;
+
+use super::RunConfig;
+
+impl RunConfig {
+    /// Looks over what can be seen without data: names, ranges, sizes that belong together.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.epochs > 0, "--epochs is 0: nothing would be trained");
+        ensure!(self.batch_size_per_gpu > 0, "--batch_size_per_gpu is 0");
+        ensure!(self.loss_weights.len() == 3, "--loss_weights wants three numbers");
+        for (name, size) in [("global_crops_size", self.global_crops_size), ("size_crops", self.size_crops)] {
+            let patch = self.patch_size.max(1) as usize;
+            ensure!(
+                size >= patch && size % patch == 0,
+                "--{name} {size} is not a multiple of --patch_size {patch}: choose {} or {}",
+                (size / patch).max(1) * patch,
+                (size / patch + 1) * patch
+            );
+        }
+        ensure!(
+            self.local_crops_number == 0 || self.size_crops != self.global_crops_size,
+            "--size_crops and --global_crops_size are both {}: local crops must be of another size",
+            self.size_crops
+        );
+        self.model()?;
+        self.crops()?;
+        Ok(())
+    }
+
+    /// The networks.
+    pub fn model(&self) -> Result<ModelConfig> {
+        let mut model = ModelConfig::new(self.arch.parse::<Arch>()?);
+        let kept = |option: i64, preset: i64| if option == 0 { preset } else { option };
+        model.embed_dim = kept(self.embed_dim, model.embed_dim);
+        model.depth = kept(self.depth, model.depth);
+        model.num_heads = kept(self.num_heads, model.num_heads);
+        model.patch_size = self.patch_size;
+        model.global_size = self.global_crops_size as i64;
+        model.drop_path_rate = self.drop_path_rate;
+        model.head_hidden_dim = self.head_hidden_dim;
+        model.predictor_hidden_dim = self.predictor_hidden_dim;
+        model.instance_out_dim = self.instance_out_dim;
+        model.local_group_out_dim = self.local_group_out_dim;
+        model.local_group_knn_top_n = self.local_group_knn_top_n;
+        model.group_bottleneck_dim = self.group_bottleneck_dim;
+        model.group_out_dim = self.group_out_dim;
+        model.norm_before_pred = self.norm_before_pred;
+        model.norm_last_layer = self.norm_last_layer;
+        model.loss_weights = [self.loss_weights[0], self.loss_weights[1], self.loss_weights[2]];
+        model.validate()?;
+        Ok(model)
+    }
+
+    /// Queues and temperatures.
+    pub fn losses(&self) -> LossConfig {
+        LossConfig {
+            instance_queue_size: self.instance_queue_size,
+            instance_temp: self.instance_temp,
+            local_group_queue_size: self.local_group_queue_size,
+            local_group_temp: self.local_group_temp,
+            group_student_temp: self.group_student_temp,
+        }
+    }
+
+    /// Rates by step, once the number of steps in an epoch is known.
+    pub fn schedules(&self, steps_per_epoch: u64) -> Result<Schedules> {
+        let config = ScheduleConfig {
+            epochs: u32::try_from(self.epochs).context("--epochs is too large")?,
+            steps_per_epoch,
+            global_batch: self.global_batch(1),
+            lr: self.lr,
+            min_lr: self.min_lr,
+            warmup_epochs: u32::try_from(self.warmup_epochs).context("--warmup_epochs is too large")?,
+            weight_decay: self.weight_decay,
+            weight_decay_end: self.weight_decay_end,
+            momentum_teacher: self.momentum_teacher,
+            teacher_temp: mugs_compute::schedule::TeacherTemperature {
+                start: self.group_warmup_teacher_temp,
+                end: self.group_teacher_temp,
+                warmup_epochs: u32::try_from(self.group_warmup_teacher_temp_epochs)
+                    .context("--group_warmup_teacher_temp_epochs is too large")?,
+            },
+            freeze_last_layer: u32::try_from(self.freeze_last_layer).context("--freeze_last_layer is too large")?,
+        };
+        Ok(Schedules::new(&config)?)
+    }
+
+    /// What crops look like.
+    pub fn crops(&self) -> Result<CropConfig> {
+        let pair = |values: &[f64], name: &str| -> Result<(f64, f64)> {
+            ensure!(values.len() == 2, "--{name} wants two numbers, the least and the most");
+            Ok((values[0], values[1]))
+        };
+        let config = CropConfig {
+            global_crops_size: self.global_crops_size,
+            size_crops: self.size_crops,
+            global_crops_scale: pair(&self.global_crops_scale, "global_crops_scale")?,
+            local_crops_scale: pair(&self.local_crops_scale, "local_crops_scale")?,
+            local_crops_number: self.local_crops_number,
+            prob: self.prob,
+            timm_auto_augment_par: self.timm_auto_augment_par.clone(),
+            color_aug: self.color_aug,
+            re_prob: self.re_prob,
+            vanilla_weak_augmentation: self.vanilla_weak_augmentation,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// How samples are read.
+    pub fn fetch(&self) -> Result<FetchConfig> {
+        Ok(FetchConfig {
+            readahead_mb: self.readahead_mb as u64,
+            shuffle_block: u32::try_from(self.shuffle_block).context("--shuffle_block is too large")?,
+            streams: match self.streams {
+                0 => None,
+                streams => Some(u32::try_from(streams).context("--streams is too large")?),
+            },
+            ..FetchConfig::default()
+        })
+    }
+
+    /// Pictures of one step over all ranks.
+    pub fn global_batch(&self, ranks: u32) -> u64 {
+        self.batch_size_per_gpu as u64 * u64::from(ranks)
+    }
+
+    /// Threads that crop.
+    pub fn workers(&self) -> usize {
+        or_processors(self.num_workers)
+    }
+
+    /// Threads of the training step.
+    pub fn step_threads(&self) -> usize {
+        or_processors(self.threads)
+    }
+}
+
+fn or_processors(option: usize) -> usize {
+    if option > 0 { option } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}

@@ -1,0 +1,77 @@
+//! The meters of the training thread; handles are made once and only moved afterwards.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+/// Handles of everything that the training thread reports.
+pub struct TrainMeters {
+    step: Gauge,
+    epoch: Gauge,
+    learning_rate: Gauge,
+    images: Counter,
+    step_duration: Histogram,
+    data_wait: Histogram,
+    checkpoint: Gauge,
+    decode_warnings: Counter,
+    fetch_retries: Counter,
+}
+
+impl TrainMeters {
+    /// Registers the families; the recorder must be installed before.
+    pub fn register() -> Self {
+        describe_gauge!("mugs_train_step", "Optimiser steps done since the start of the run.");
+        describe_gauge!("mugs_train_epoch", "Epoch under way, from 0.");
+        describe_gauge!("mugs_learning_rate", "Learning rate of the first parameter group.");
+        describe_gauge!("mugs_train_loss", "Loss of the last step by term; total is what is minimised.");
+        describe_counter!("mugs_images_total", "Pictures trained on since this process started.");
+        describe_counter!("mugs_fetch_retries_total", "Reads that were tried again, by reason.");
+        describe_histogram!("mugs_step_duration_seconds", "Time of one training step, without waiting for data.");
+        describe_histogram!("mugs_data_wait_seconds", "Time that the training thread waited for a batch.");
+        describe_counter!("mugs_decode_warnings_total", "Pictures delivered although libjpeg warned about them.");
+        describe_gauge!(
+            "mugs_checkpoint_last_success_timestamp_seconds",
+            "Unix time of the last checkpoint that was written completely."
+        );
+        Self {
+            step: gauge!("mugs_train_step"),
+            epoch: gauge!("mugs_train_epoch"),
+            learning_rate: gauge!("mugs_learning_rate"),
+            images: counter!("mugs_images_total"),
+            step_duration: histogram!("mugs_step_duration_seconds"),
+            data_wait: histogram!("mugs_data_wait_seconds"),
+            checkpoint: gauge!("mugs_checkpoint_last_success_timestamp_seconds"),
+            decode_warnings: counter!("mugs_decode_warnings_total"),
+            fetch_retries: counter!("mugs_fetch_retries_total", "reason" => "io"),
+        }
+    }
+
+    /// Reports one finished step.
+    pub fn step(&self, step: u64, epoch: usize, images: usize, rate: f64, took: Duration, waited: Duration) {
+        self.step.set(step as f64);
+        self.epoch.set(epoch as f64);
+        self.learning_rate.set(rate);
+        self.images.increment(images as u64);
+        self.step_duration.record(took);
+        self.data_wait.record(waited);
+    }
+
+    /// Reports the loss of a step, one value for each term.
+    pub fn losses<'a>(&self, terms: impl Iterator<Item = (&'a str, f64)>) {
+        for (term, value) in terms {
+            gauge!("mugs_train_loss", "term" => term.to_owned()).set(value);
+        }
+    }
+
+    /// Reports the data stages' totals: pictures decoded with a warning of libjpeg, reads tried again.
+    pub fn data(&self, warnings: u64, retries: u64) {
+        self.decode_warnings.absolute(warnings);
+        self.fetch_retries.absolute(retries);
+    }
+
+    /// Reports that a checkpoint has just been written.
+    pub fn checkpoint(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.checkpoint.set(now.as_secs_f64());
+    }
+}

@@ -1,0 +1,11 @@
+//! What people and machines see of a run while it goes on: Prometheus meters, a status page, the progress line.
+
+mod exporter;
+mod meters;
+mod progress;
+mod server;
+
+pub use exporter::Exporter;
+pub use meters::TrainMeters;
+pub use progress::{Progress, ProgressLine};
+pub use server::{Server, serve};

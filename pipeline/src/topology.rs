@@ -1,0 +1,83 @@
+//! The way of the data, from shards to what the model reads.
+//!
+//! ```text
+//! fetch ──▶ decode ──▶ crop ──▶ batch ──▶ render ──▶ learn
+//! 1 thread  n/4        n        1         1          the caller's thread
+//! ```
+//!
+//! Every arrow is a bounded channel and keeps the order; how long each may grow is said here and nowhere else.
+
+use anyhow::Result;
+use mugs_data::batch::{BatchConfig, Batcher};
+use mugs_data::crop::{Cropper, Planner};
+use mugs_data::decode::{CpuDecode, Decode, Warnings};
+use mugs_data::fetch::{Cursor, Fetch, Retries, Span};
+use mugs_data::order::Share;
+use mugs_flow::{BoxError, Flow, Running, Workers};
+use mugs_shards::ShardSet;
+
+use crate::config::RunConfig;
+use crate::render::{Rendered, Renderer};
+
+/// Encoded samples that wait for a decoder: some hundred KB each.
+const FETCHED: usize = 64;
+/// Pictures that wait to be cropped, beside those at work: a MB or two each.
+const DECODED: usize = 4;
+/// Pictures' crops that wait to be batched, beside those at work: about a MB each.
+const CROPPED: usize = 8;
+/// Batches of bytes that wait to be rendered.
+const BATCHES: usize = 1;
+/// Rendered batches that wait for the step, beside the one being rendered.
+const RENDERED: usize = 1;
+
+/// The data stages at work.
+pub struct DataStages {
+    /// Delivers the batches; its thread is the last stage.
+    pub batches: Running<Rendered>,
+    /// Steps per epoch, the same for every rank.
+    pub steps_per_epoch: u64,
+    /// S, the streams that an epoch is cut into.
+    pub streams: u32,
+    /// Pictures delivered although libjpeg warned.
+    pub warnings: Warnings,
+    /// Reads that were tried again.
+    pub retries: Retries,
+}
+
+/// Starts the data stages of one rank at `start`, for `epochs` epochs in all.
+pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> Result<DataStages> {
+    let share = Share { rank: 0, world: 1 };
+    let span = Span { share, global_batch: config.global_batch(share.world), start, epochs };
+    let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
+    let (steps_per_epoch, streams, retries) = (fetch.steps(), fetch.order().streams(), fetch.retries());
+    let planner = Planner::new(config.seed, &config.crops()?)?;
+    let batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: config.batch_size_per_gpu })?;
+    let warnings = Warnings::default();
+    let counted = warnings.clone();
+    let workers = config.workers();
+
+    let mut flow = Flow::new();
+    let samples = flow.source("fetch", FETCHED, move |out| fetch.run(out)).weighed(|sample| sample.image.len());
+    let decoding = Workers { count: workers.div_ceil(4), capacity: DECODED };
+    let pictures = flow
+        .map("decode", samples, decoding, move |_| {
+            let mut decoder = CpuDecode::new(counted.clone())?;
+            Ok(move |sample| Ok::<_, BoxError>(decoder.decode(sample)?))
+        })
+        .weighed(|picture| picture.image.pixels.len());
+    let cropping = Workers { count: workers, capacity: CROPPED };
+    let crops = flow
+        .map("crop", pictures, cropping, move |_| {
+            let cropper = Cropper::new(planner.clone());
+            Ok(move |picture| Ok::<_, BoxError>(cropper.crop(picture)))
+        })
+        .weighed(|cropped| cropped.crops.iter().map(|crop| crop.pixels.len()).sum());
+    let batches = flow.group("batch", crops, BATCHES, batcher).weighed(|batch| batch.bytes());
+    let rendered = flow
+        .map("render", batches, Workers { count: 1, capacity: RENDERED }, |_| {
+            let mut renderer = Renderer::new();
+            Ok(move |batch| Ok::<_, BoxError>(renderer.render(batch)?))
+        })
+        .weighed(|batch| batch.bytes());
+    Ok(DataStages { batches: flow.start("learn", rendered)?, steps_per_epoch, streams, warnings, retries })
+}

@@ -1,0 +1,91 @@
+//! `train`: the thread at the end of the data stages.
+
+mod input;
+mod report;
+mod restore;
+mod session;
+
+pub use self::session::train_config;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use mugs_flow::StopHandle;
+
+use self::session::Session;
+use crate::cli::TrainArgs;
+use crate::commands::open_set;
+use crate::config::{RunConfig, resolve};
+use crate::run::{RunFolder, Signals};
+use crate::status::{Exporter, Server, TrainMeters, serve};
+use crate::topology;
+
+/// Runs the command.
+pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
+    let config = resolve(arguments.config.as_deref(), arguments.options)?;
+    ensure!(!config.output_dir.is_empty(), "--output_dir is missing: the folder for checkpoints and logs");
+    let set = open_set(&config.data_path)?;
+    let signals = Signals::install()?;
+    tch::set_num_threads(i32::try_from(config.step_threads())?);
+    let folder = RunFolder::open(Path::new(&config.output_dir))?;
+
+    let mut session = Session::open(config, &set, folder)?;
+    if session.is_done() {
+        tracing::info!("nothing is left to do: step {} is done", session.steps_done());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stages = topology::start(session.config(), set, session.cursor(), session.config().epochs as u32)?;
+    let exporter = Exporter::install(stages.batches.meters())?;
+    let meters = TrainMeters::register();
+    let _server = status(session.config(), exporter)?;
+    let _watch = Watch::start(signals.clone(), stages.batches.stop_handle())?;
+    match session.run(stages, &signals, meters)? {
+        Some(stop) => {
+            tracing::info!("stopped by {} after step {}; the same command goes on", stop.name(), session.steps_done());
+            Ok(ExitCode::from(stop.exit_code()))
+        }
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn status(config: &RunConfig, exporter: Exporter) -> Result<Option<Server>> {
+    serve(&config.metrics_addr, exporter)
+}
+
+/// Wakes the training thread from its wait for data when a signal asks the run to end.
+struct Watch {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    fn start(signals: Signals, flow: StopHandle) -> Result<Self> {
+        let done = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&done);
+        let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
+            while !seen.load(Ordering::Acquire) {
+                if signals.stop().is_some() {
+                    flow.stop();
+                    return;
+                }
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+        })?;
+        Ok(Self { done, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A run under way: the trainer, its place in the data, and when it is written down.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use mugs_compute::checkpoint::{Checkpoint, MugsState, Value};
+use mugs_compute::schedule::Schedules;
+use mugs_compute::trainer::{StepError, TrainConfig, Trainer};
+use mugs_data::batch::Contents;
+use mugs_data::fetch::Cursor;
+use mugs_data::order::{Order, default_streams};
+use mugs_shards::ShardSet;
+use tch::Device;
+
+use super::input::step_input;
+use super::report::{Reporter, StepPlace};
+use super::restore;
+use crate::config::RunConfig;
+use crate::peak_rss_mib;
+use crate::render::Rendered;
+use crate::run::{EpochSums, RunFolder, RunLog, Signals, Stop};
+use crate::status::TrainMeters;
+use crate::topology::DataStages;
+
+/// A run, between two steps.
+pub struct Session {
+    config: RunConfig,
+    folder: RunFolder,
+    log: RunLog,
+    trainer: Trainer,
+    schedules: Schedules,
+    steps_per_epoch: u64,
+    /// Digest of the data set.
+    data: String,
+    /// The next step.
+    cursor: Cursor,
+    sums: EpochSums,
+    /// Steps done since the newest checkpoint.
+    unsaved: u64,
+}
+
+impl Session {
+    /// Goes on with the run in the folder, or begins one.
+    pub fn open(mut config: RunConfig, set: &ShardSet, folder: RunFolder) -> Result<Self> {
+        let before = restore::restore(&folder.checkpoint(), &config, set)?;
+        if config.streams == 0 {
+            config.streams = before.as_ref().map_or_else(|| u64::from(default_streams(1)), |c| c.mugs.streams) as usize;
+        }
+        let steps_per_epoch = steps_per_epoch(&config, set)?;
+        let schedules = config.schedules(steps_per_epoch)?;
+        let (model, train) = (config.model()?, train_config(&config));
+        let (trainer, cursor, sums) = match before {
+            Some(checkpoint) => {
+                let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &checkpoint.state)
+                    .with_context(|| format!("cannot go on from {}", folder.checkpoint().display()))?;
+                let cursor = restore::cursor(&checkpoint)?;
+                tracing::info!("goes on at epoch {} step {}", cursor.epoch, cursor.step);
+                (trainer, cursor, restore::sums(&checkpoint)?)
+            }
+            None => {
+                let trainer = Trainer::new(&model, &train, config.seed, Device::Cpu)?;
+                (trainer, Cursor::default(), EpochSums::default())
+            }
+        };
+        folder.write_config(&config)?;
+        let log = RunLog::open(folder.path(), &config, cursor.epoch as usize)?;
+        let data = set.digest();
+        Ok(Self { config, folder, log, trainer, schedules, steps_per_epoch, data, cursor, sums, unsaved: 0 })
+    }
+
+    /// The configuration, with what was left open filled in.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The next step.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Steps of the whole run that are done.
+    pub fn steps_done(&self) -> u64 {
+        u64::from(self.cursor.epoch) * self.steps_per_epoch + self.cursor.step
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_done(&self) -> bool {
+        self.steps_done() >= self.last_step()
+    }
+
+    /// The step after which this process stops.
+    fn last_step(&self) -> u64 {
+        let all = self.config.epochs as u64 * self.steps_per_epoch;
+        if self.config.max_steps == 0 { all } else { all.min(self.config.max_steps) }
+    }
+
+    /// Trains until all is done or a signal stops the run, and writes a checkpoint either way; also on an error of the
+    /// data, since the state is sound then.
+    pub fn run(&mut self, mut stages: DataStages, signals: &Signals, meters: TrainMeters) -> Result<Option<Stop>> {
+        let mut reporter = Reporter::new(meters, self.steps_done(), self.last_step());
+        let stopped = self.steps(&mut stages, signals, &mut reporter);
+        let saved = if self.unsaved > 0 { self.save(&reporter) } else { Ok(()) };
+        match (stopped, saved) {
+            (Ok(stop), saved) => saved.map(|()| stop),
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(unsaved)) => Err(error.context(format!("and no checkpoint could be written: {unsaved:#}"))),
+        }
+    }
+
+    fn steps(&mut self, stages: &mut DataStages, signals: &Signals, reporter: &mut Reporter) -> Result<Option<Stop>> {
+        while !self.is_done() {
+            if let Some(stop) = signals.stop() {
+                return Ok(Some(stop));
+            }
+            let wait = Instant::now();
+            let Some(batch) = stages.batches.recv()? else {
+                return match signals.stop() {
+                    Some(stop) => Ok(Some(stop)),
+                    None => Err(anyhow!("the data ended at step {} of {}", self.steps_done(), self.last_step())),
+                };
+            };
+            let waited = wait.elapsed();
+            self.step(&batch, waited, reporter)?;
+            reporter.meters().data(stages.warnings.count(), stages.retries.count());
+            self.after_step(signals, reporter)?;
+        }
+        Ok(None)
+    }
+
+    fn step(&mut self, batch: &Rendered, waited: std::time::Duration, reporter: &mut Reporter) -> Result<()> {
+        let start = Instant::now();
+        let Cursor { epoch, step } = self.cursor;
+        let rates = self.schedules.at(epoch, step);
+        let input = step_input(batch, self.steps_done(), self.config.global_batch(1));
+        let report = self.trainer.step(&input, &rates).map_err(|error| name_batch(error, &batch.contents))?;
+        let terms: Vec<(String, f64)> = report.terms.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        self.sums.add(report.total, &terms, rates.lr, rates.weight_decay);
+        self.cursor.step += 1;
+        self.unsaved += 1;
+        let place = StepPlace {
+            done: self.steps_done(),
+            epoch: epoch as usize,
+            epochs: self.config.epochs,
+            images: batch.contents.keys.len(),
+            lr: rates.lr,
+        };
+        let took = start.elapsed();
+        tracing::debug!("step {} took {:.3} s, peak memory {:.0} MiB", place.done, took.as_secs_f64(), peak_rss_mib());
+        reporter.step(&place, &report, took, waited);
+        Ok(())
+    }
+
+    /// Ends the epoch where it ends, and writes checkpoints where they are due.
+    fn after_step(&mut self, signals: &Signals, reporter: &Reporter) -> Result<()> {
+        if self.cursor.step == self.steps_per_epoch {
+            let epoch = self.cursor.epoch as usize;
+            self.log.epoch(&self.sums.means(epoch))?;
+            self.sums = EpochSums::default();
+            self.cursor = Cursor { epoch: self.cursor.epoch + 1, step: 0 };
+            self.save(reporter)?;
+            if self.config.saveckp_freq > 0 && epoch.is_multiple_of(self.config.saveckp_freq) {
+                self.folder.keep(epoch)?;
+            }
+        }
+        let every = self.config.save_every_steps;
+        let due = every > 0 && self.steps_done().is_multiple_of(every);
+        if signals.take_save() || (due && self.unsaved > 0) {
+            self.save(reporter)?;
+        }
+        Ok(())
+    }
+
+    /// Writes `checkpoint.pth`, whole or not at all.
+    fn save(&mut self, reporter: &Reporter) -> Result<()> {
+        let mugs = MugsState {
+            seed: self.config.seed,
+            streams: self.config.streams as u64,
+            global_batch: self.config.global_batch(1),
+            epoch: u64::from(self.cursor.epoch),
+            step: self.cursor.step,
+            configuration: serde_json::to_string(&self.config)?,
+            data: self.data.clone(),
+            sums: serde_json::to_string(&self.sums)?,
+        };
+        let checkpoint = Checkpoint {
+            state: self.trainer.state(),
+            epoch: self.cursor.epoch as usize,
+            args: arguments(&self.config)?,
+            mugs,
+        };
+        checkpoint.write(&self.folder.checkpoint())?;
+        reporter.meters().checkpoint();
+        self.unsaved = 0;
+        Ok(())
+    }
+}
+
+fn steps_per_epoch(config: &RunConfig, set: &ShardSet) -> Result<u64> {
+    let counts: Vec<u64> = set.manifest().shards.iter().map(|shard| shard.samples).collect();
+    let streams = u32::try_from(config.streams).context("--streams is too large")?;
+    let block = u32::try_from(config.shuffle_block).context("--shuffle_block is too large")?;
+    Ok(Order::new(&counts, config.seed, streams, block)?.steps(config.global_batch(1))?)
+}
+
+/// The trainer's part of a configuration.
+pub fn train_config(config: &RunConfig) -> TrainConfig {
+    TrainConfig {
+        losses: config.losses(),
+        clip_grad: config.clip_grad,
+        patch_embed_lr_mult: config.patch_embed_lr_mult,
+    }
+}
+
+/// The configuration as the published checkpoints hold it, under `args`.
+fn arguments(config: &RunConfig) -> Result<Vec<(String, Value)>> {
+    let serde_json::Value::Object(table) = serde_json::to_value(config)? else {
+        return Err(anyhow!("a configuration is always a table"));
+    };
+    Ok(table.into_iter().map(|(name, value)| (name, plain(value))).collect())
+}
+
+fn plain(value: serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::None,
+        serde_json::Value::Bool(value) => Value::Bool(value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(integer) => Value::Int(integer),
+            None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Value::Str(text),
+        serde_json::Value::Array(items) => Value::List(items.into_iter().map(plain).collect()),
+        serde_json::Value::Object(entries) => {
+            Value::Dict(entries.into_iter().map(|(key, value)| (Value::Str(key), plain(value))).collect())
+        }
+    }
+}
+
+/// A non-finite loss with the pictures it came from.
+fn name_batch(error: StepError, contents: &Contents) -> anyhow::Error {
+    let keys: Vec<&str> = contents.keys.iter().map(|key| &**key).collect();
+    anyhow::Error::new(error).context(format!(
+        "nothing was updated; the batch of epoch {} holds the pictures {}",
+        contents.epoch,
+        keys.join(", ")
+    ))
+}

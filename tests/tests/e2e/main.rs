@@ -1,0 +1,9 @@
+//! End-to-end tests, one binary with a module per subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod command;
+mod interop;
+mod meters;
+mod resume;
+mod support;
+mod trouble;

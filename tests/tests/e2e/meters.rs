@@ -1,0 +1,107 @@
+//! What a Prometheus server sees of a run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use crate::support::{Lab, run, text};
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    response.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// Starts a long run with meters on a free port; gives the process and the address that it names.
+fn metered(lab: &Lab) -> (std::process::Child, String) {
+    let mut command = lab.train("run", &["--epochs=100000", "--saveckp_freq=0"]);
+    // The tiny settings switch the meters off; the last word is the environment's in no case, so a file brings it.
+    let arguments: Vec<_> = command.get_args().filter(|a| *a != "--metrics_addr=off").map(ToOwned::to_owned).collect();
+    command = std::process::Command::new(crate::support::binary("mugs-pipeline"));
+    command.args(arguments).arg("--metrics_addr=127.0.0.1:0").stderr(Stdio::piped()).env("OMP_NUM_THREADS", "1");
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = lines.find(|line| line.as_ref().unwrap().contains("meters on http://")).unwrap().unwrap();
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    // Somebody must read what the run says, or it would wait for them at last.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, address)
+}
+
+/// Values by `name{labels}`, and the types by family.
+fn parse(body: &str) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
+    let (mut values, mut types) = (BTreeMap::new(), BTreeMap::new());
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} is typed twice");
+        } else if !line.is_empty() && !line.starts_with('#') {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            values.insert(name.to_owned(), value.parse().unwrap());
+        }
+    }
+    (values, types)
+}
+
+#[test]
+fn every_promised_family_is_served_and_true() {
+    let lab = Lab::new(23);
+    let (mut child, address) = metered(&lab);
+    let begun = std::time::Instant::now();
+    let (values, types) = loop {
+        let (values, types) = parse(&get(&address, "/metrics"));
+        // Two epochs done: the checkpoint's time is there too.
+        if values.get("mugs_train_step").is_some_and(|step| *step >= 11.0) || begun.elapsed().as_secs() > 60 {
+            break (values, types);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    assert_eq!(get(&address, "/healthz"), "ok\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let families: BTreeSet<&str> = types.keys().map(String::as_str).collect();
+    for family in [
+        "mugs_stage_items_total", "mugs_stage_bytes_total", "mugs_stage_busy_seconds_total",
+        "mugs_stage_send_wait_seconds_total", "mugs_stage_recv_wait_seconds_total", "mugs_channel_items",
+        "mugs_channel_capacity_items", "mugs_step_duration_seconds", "mugs_data_wait_seconds", "mugs_train_loss",
+        "mugs_learning_rate", "mugs_train_step", "mugs_train_epoch", "mugs_images_total",
+        "mugs_checkpoint_last_success_timestamp_seconds", "mugs_fetch_retries_total", "mugs_build_info",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(families.contains(family), "{family} is missing among {families:?}");
+    }
+    for (name, kind) in &types {
+        assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+    }
+    assert_eq!(types["mugs_step_duration_seconds"], "histogram");
+    let step = values["mugs_train_step"];
+    assert!(step >= 11.0);
+    assert!(values["mugs_images_total"] >= 4.0 * step - 4.0);
+    assert!(values["mugs_train_epoch"] >= 2.0);
+    for term in ["total", "instance", "local-group", "group"] {
+        assert!(values[&format!("mugs_train_loss{{term=\"{term}\"}}")] > 0.0);
+    }
+    // What left the last stage is what the training thread took, but for what waits in between.
+    let items = |stage: &str| values[&format!("mugs_stage_items_total{{stage=\"{stage}\"}}")];
+    assert!(items("fetch") >= items("decode") && items("decode") >= items("crop") && items("crop") >= 4.0 * items("batch"));
+    assert!(items("render") >= items("learn") && items("learn") >= step);
+    assert!(!values.keys().any(|name| name.contains("class")), "no key, shard or path in any label");
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_when_it_was_asked_for() {
+    let lab = Lab::new(23);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = lab.train("run", &[]);
+    let arguments: Vec<_> = command.get_args().filter(|a| *a != "--metrics_addr=off").map(ToOwned::to_owned).collect();
+    command = std::process::Command::new(crate::support::binary("mugs-pipeline"));
+    let failed = run(command.args(arguments).arg(format!("--metrics_addr={address}")));
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(text(&failed.stderr).contains(&address), "{}", text(&failed.stderr));
+}

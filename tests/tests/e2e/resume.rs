@@ -1,0 +1,182 @@
+//! A run stopped in every way goes on with the very next batch: its last checkpoint is the undisturbed run's.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use mugs_compute::checkpoint::Checkpoint;
+use mugs_compute::state::TrainState;
+use tch::Tensor;
+
+use crate::support::{Lab, run, signal, start, text};
+
+/// Five steps an epoch, three epochs.
+const PICTURES: u64 = 23;
+
+#[test]
+fn a_run_stopped_in_every_way_ends_with_the_same_checkpoint() {
+    let lab = Lab::new(PICTURES);
+    let whole = run(&mut lab.train("whole", &["--num_workers=2"]));
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+
+    // Stopped inside the first epoch, three workers.
+    let first = run(&mut lab.train("parts", &["--max-steps=3", "--num_workers=3"]));
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert_eq!(place(&lab.path("parts")), (0, 3));
+    // Killed between two checkpoints.
+    kill_after_a_checkpoint(&lab, &["--save-every-steps=2", "--num_workers=3"]);
+    // Stopped exactly between two epochs.
+    let second = run(&mut lab.train("parts", &["--max_steps=10", "--num_workers=1"]));
+    assert!(second.status.success(), "{}", text(&second.stderr));
+    assert_eq!(place(&lab.path("parts")), (2, 0));
+    // Ended by SIGTERM wherever it is, then by SIGINT, then left alone.
+    stop_by_signal(&lab, "TERM", 143);
+    stop_by_signal(&lab, "INT", 130);
+    let last = run(&mut lab.train("parts", &["--num_workers=1"]));
+    assert!(last.status.success(), "{}", text(&last.stderr));
+
+    same_checkpoints(&lab.path("whole"), &lab.path("parts"));
+    assert_eq!(epochs_logged(&lab.path("whole")), epochs_logged(&lab.path("parts")));
+    assert_eq!(epochs_logged(&lab.path("whole")).len(), 3);
+}
+
+/// Waits for a checkpoint that the process writes, and kills it at once: it is somewhere behind that checkpoint.
+fn kill_after_a_checkpoint(lab: &Lab, options: &[&str]) {
+    let path = lab.path("parts").join("checkpoint.pth");
+    let modified = || std::fs::metadata(&path).and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let before = modified();
+    let mut child = start(&mut lab.train("parts", options));
+    let start = Instant::now();
+    while modified() == before && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_ne!(modified(), before, "no checkpoint within a minute");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Ends a run by a signal as soon as it has begun, unless it was faster.
+fn stop_by_signal(lab: &Lab, name: &str, code: i32) {
+    let mut command = lab.train("parts", &["--num_workers=2"]);
+    let child = start(command.env("MUGS_LOG", "info"));
+    std::thread::sleep(Duration::from_millis(400));
+    signal(&child, name);
+    let output = child.wait_with_output().unwrap();
+    let ended = output.status.code();
+    assert!(ended == Some(code) || ended == Some(0), "{ended:?}: {}", text(&output.stderr));
+    Checkpoint::read(&lab.path("parts").join("checkpoint.pth")).unwrap();
+}
+
+#[test]
+fn a_signal_ends_a_run_with_a_checkpoint_and_its_own_code() {
+    let lab = Lab::new(PICTURES);
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        // Far more epochs than the test waits for.
+        let options = ["--epochs=100000", "--saveckp_freq=0", "--seed=5"];
+        let child = start(&mut lab.train(name, &options));
+        let begun = Instant::now();
+        while !lab.path(name).join("checkpoint.pth").exists() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        signal(&child, name);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(&format!("stopped by SIG{name}")), "{}", text(&output.stderr));
+        let (epoch, step) = place(&lab.path(name));
+        assert!(epoch > 0 || step > 0);
+    }
+}
+
+#[test]
+fn sigusr1_writes_a_checkpoint_and_goes_on() {
+    let lab = Lab::new(PICTURES);
+    // One endless epoch: no checkpoint is due for any other reason before the run is stopped.
+    let mut child = start(&mut lab.train("run", &["--batch_size_per_gpu=1", "--epochs=100000", "--max_steps=100000"]));
+    let begun = Instant::now();
+    let path = lab.path("run").join("checkpoint.pth");
+    while !lab.path("run").join("log.txt").exists() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    signal(&child, "USR1");
+    while !path.exists() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(path.exists());
+    assert_eq!(child.try_wait().unwrap(), None, "it goes on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn drift_is_refused_by_name_and_free_options_may_change() {
+    let lab = Lab::new(PICTURES);
+    assert!(run(&mut lab.train("run", &["--max_steps=1"])).status.success());
+    let refused = run(&mut lab.train("run", &["--lr=0.01", "--prob=0.25"]));
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains("lr: 0.05 -> 0.01") && said.contains("prob: 0.5 -> 0.25"), "{said}");
+    let batch = run(&mut lab.train("run", &["--batch_size_per_gpu=2"]));
+    assert!(text(&batch.stderr).contains("--batch_size_per_gpu 4"), "{}", text(&batch.stderr));
+    assert!(run(&mut lab.train("run", &["--max_steps=2", "--num_workers=3", "--save_every_steps=1"])).status.success());
+    assert_eq!(place(&lab.path("run")), (0, 2));
+}
+
+#[test]
+fn other_data_are_refused() {
+    let (lab, other) = (Lab::new(PICTURES), Lab::new(PICTURES + 1));
+    assert!(run(&mut lab.train("run", &["--max_steps=1"])).status.success());
+    let mut command = lab.train("run", &[]);
+    let refused = run(command.arg("--data_path").arg(&other.set));
+    // A flag given twice is a usage error for clap; the set is changed by a fresh command line instead.
+    assert_eq!(refused.status.code(), Some(2));
+    let mut config = std::fs::read_to_string(lab.path("run").join("config.toml")).unwrap();
+    config = config.replace(lab.set.to_str().unwrap(), other.set.to_str().unwrap());
+    let path = lab.path("other.toml");
+    std::fs::write(&path, config).unwrap();
+    let mut command = std::process::Command::new(crate::support::binary("mugs-pipeline"));
+    let refused = run(command.arg("train").arg("--config").arg(&path));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("another data set"), "{}", text(&refused.stderr));
+}
+
+fn place(run: &Path) -> (u64, u64) {
+    let mugs = Checkpoint::read(&run.join("checkpoint.pth")).unwrap().mugs;
+    (mugs.epoch, mugs.step)
+}
+
+fn epochs_logged(run: &Path) -> Vec<String> {
+    let log = std::fs::read_to_string(run.join("log.txt")).unwrap();
+    log.lines().filter(|line| line.starts_with('{')).map(str::to_owned).collect()
+}
+
+fn same_checkpoints(a: &Path, b: &Path) {
+    let [a, b] = [a, b].map(|run| Checkpoint::read(&run.join("checkpoint.pth")).unwrap());
+    assert_eq!((a.mugs.epoch, a.mugs.step, &a.mugs.sums), (b.mugs.epoch, b.mugs.step, &b.mugs.sums));
+    let (a, b) = (tensors(&a.state), tensors(&b.state));
+    assert!(a.len() > 100, "{}", a.len());
+    assert_eq!(a.len(), b.len());
+    for ((name, a), (other, b)) in a.iter().zip(&b) {
+        assert_eq!(name, other);
+        assert!(a.equal(b), "{name} differs");
+    }
+}
+
+/// All tensors of a state by name.
+fn tensors(state: &TrainState) -> Vec<(String, Tensor)> {
+    let mut all = Vec::new();
+    let parts = [
+        ("student", &state.student),
+        ("teacher", &state.teacher),
+        ("student_mem", &state.student_memory),
+        ("teacher_mem", &state.teacher_memory),
+    ];
+    let losses = state.losses.iter().map(|(name, tensors)| (name.as_str(), tensors));
+    for (part, tensors) in parts.into_iter().chain(losses) {
+        all.extend(tensors.iter().map(|(name, tensor)| (format!("{part}.{name}"), tensor.shallow_clone())));
+    }
+    for (name, moments) in &state.optimizer.moments {
+        all.push((format!("{name}.exp_avg"), moments.exp_avg.shallow_clone()));
+        all.push((format!("{name}.exp_avg_sq"), moments.exp_avg_sq.shallow_clone()));
+        all.push((format!("{name}.step"), Tensor::from(moments.step)));
+    }
+    all
+}
