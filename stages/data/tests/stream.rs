@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use mugs_data::DataError;
 use mugs_data::batch::{Batch, BatchConfig, Batcher, HostBatch};
+use mugs_data::crop::{CropConfig, Cropper, Planner};
 use mugs_data::decode::{CpuDecode, Decode, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, FetchConfig, Span};
 use mugs_data::order::Share;
-use mugs_data::{Cropped, DataError, Picture};
-use mugs_flow::{BoxError, Flow, FlowError, Running, Workers};
+use mugs_flow::{Flow, FlowError, Running, Workers};
 use mugs_image::{Image, encode};
 use mugs_random::{Address, Draws};
 use mugs_shards::{Hooks, PackConfig, ShardSet, pack};
@@ -67,18 +68,10 @@ impl Set {
     }
 }
 
-/// Crops that depend on what real ones depend on: the picture, epoch and position.
-fn crop(picture: Picture) -> Result<Cropped, BoxError> {
-    let Picture { origin, image } = picture;
-    let mut draws = Draws::at(9, Address { epoch: origin.epoch, position: origin.position, lane: 0 });
-    let mut crop = |size: usize| {
-        let left = draws.below((image.width - size) as u64) as usize;
-        let top = draws.below((image.height - size) as u64) as usize;
-        let rows = (top..top + size).flat_map(|y| image.row(y)[left * 3..(left + size) * 3].to_vec());
-        Image::new(size, size, rows.collect()).unwrap()
-    };
-    let crops: Vec<Image> = [12, 12, 12, 12, 6, 6, 6].map(&mut crop).into();
-    Ok(Cropped { weak: draws.chance(0.5), erase: vec![None; crops.len()], crops, origin })
+/// Small crops by the published recipes.
+fn cropper() -> Cropper {
+    let config = CropConfig { global_crops_size: 12, size_crops: 6, local_crops_number: 3, ..CropConfig::default() };
+    Cropper::new(Planner::new(9, &config).unwrap())
 }
 
 fn start(set: &Set, share: Share, workers: usize, start: Cursor, warnings: &Warnings) -> Running<Batch> {
@@ -93,7 +86,10 @@ fn start(set: &Set, share: Share, workers: usize, start: Cursor, warnings: &Warn
         let mut decoder = CpuDecode::new(warnings.clone())?;
         Ok(move |sample| Ok(decoder.decode(sample)?))
     });
-    let crops = flow.map("crop", pictures, workers, |_| Ok(crop));
+    let crops = flow.map("crop", pictures, workers, |_| {
+        let cropper = cropper();
+        Ok(move |picture| Ok(cropper.crop(picture)))
+    });
     let batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: BATCH }).unwrap();
     let batches = flow.group("batch", crops, 2, batcher).weighed(Batch::bytes);
     flow.start("learn", batches).unwrap()

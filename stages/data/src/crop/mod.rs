@@ -1,10 +1,18 @@
 //! From a decoded picture to its crops: plan, then render.
 
+mod config;
 mod floats;
 mod plan;
+mod planner;
+mod policy;
 mod render;
+mod rules;
+mod sample;
 
+pub use config::{CropConfig, CropConfigError};
 pub use floats::Floats;
 pub use mugs_image::ops::tensor::Erasing;
 pub use plan::{CropBox, CropPlan, Erase, JitterStep, Noise, Operator, PicturePlan, Resample, StrongCrop, WeakCrop};
+pub use planner::{Cropper, Planner};
+pub use policy::{Policy, PolicyError};
 pub use render::{render, render_picture, render_watched};
