@@ -4,5 +4,8 @@ pub mod loss;
 pub mod memory;
 pub mod model;
 pub mod named;
+pub mod optim;
 mod ring;
+pub mod schedule;
 pub mod state;
+pub mod trainer;

@@ -36,7 +36,15 @@ impl Memory {
     /// `rows` rows of `width` standard normal numbers drawn from (`seed`, `name`); a look-up returns `top_n` of them,
     /// all if there are fewer.
     pub fn new(name: &str, rows: i64, width: i64, top_n: i64, seed: u64, device: Device) -> Memory {
-        let source = Source::seeded(seed, device);
+        Memory::build(name, rows, width, top_n, Source::seeded(seed, device))
+    }
+
+    /// A memory whose rows are all 0, made at once, to be loaded from a checkpoint.
+    pub fn blank(rows: i64, width: i64, top_n: i64, device: Device) -> Memory {
+        Memory::build("", rows, width, top_n, Source::blank(device))
+    }
+
+    fn build(name: &str, rows: i64, width: i64, top_n: i64, source: Source) -> Memory {
         let ring = |queue| source.tensor(&format!("{name}.block.{queue}"), &[rows, width], Init::Normal);
         Memory {
             queue_q: ring("queue_q"),

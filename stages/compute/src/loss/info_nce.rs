@@ -27,7 +27,12 @@ pub struct InfoNce {
 impl InfoNce {
     /// A queue of `keys` random keys of `width` numbers, drawn from (`seed`, `name`).
     pub fn new(name: &str, keys: i64, width: i64, temperature: f64, seed: u64, device: Device) -> InfoNce {
-        let random = Source::seeded(seed, device).tensor(&format!("{name}.queue"), &[keys, width], Init::Normal);
+        InfoNce::build(name, keys, width, temperature, Source::seeded(seed, device))
+    }
+
+    /// A queue with keys from `source`: random ones, or 0 to be loaded from a checkpoint.
+    pub(super) fn build(name: &str, keys: i64, width: i64, temperature: f64, source: Source) -> InfoNce {
+        let random = source.tensor(&format!("{name}.queue"), &[keys, width], Init::Normal);
         InfoNce { queue: unit_length(&random).tr().contiguous(), pointer: 0, temperature }
     }
 

@@ -13,7 +13,7 @@ use tch::{Device, Tensor, no_grad_guard};
 pub use clustering::Clustering;
 pub use info_nce::InfoNce;
 
-use crate::model::{ModelConfig, Outputs};
+use crate::model::{ModelConfig, Outputs, Source};
 use crate::named::{LoadError, NamedTensors};
 
 /// The losses' published names, as in checkpoints and `log.txt`: instance, local-group, group.
@@ -68,8 +68,17 @@ pub struct Terms {
 impl Losses {
     /// Queues drawn from (`seed`, name), the centre 0.
     pub fn new(config: &LossConfig, model: &ModelConfig, seed: u64, device: Device) -> Losses {
+        Losses::build(config, model, Source::seeded(seed, device), device)
+    }
+
+    /// Queues and centre of 0, made at once, to be loaded from a checkpoint.
+    pub fn blank(config: &LossConfig, model: &ModelConfig, device: Device) -> Losses {
+        Losses::build(config, model, Source::blank(device), device)
+    }
+
+    fn build(config: &LossConfig, model: &ModelConfig, source: Source, device: Device) -> Losses {
         let [instance, local_group, group] = model.heads();
-        let queue = |name, keys, width, temperature| InfoNce::new(name, keys, width, temperature, seed, device);
+        let queue = |name, keys, width, temperature| InfoNce::build(name, keys, width, temperature, source);
         Losses {
             instance: instance.then(|| {
                 queue(LOSS_NAMES[0], config.instance_queue_size, model.instance_out_dim, config.instance_temp)

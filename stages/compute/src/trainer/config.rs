@@ -1,0 +1,47 @@
+//! What a trainer is built from beside the network's dimensions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::loss::LossConfig;
+use crate::model::ConfigError;
+
+/// Settings of losses and optimiser that stay the same through a run; what changes are [`Rates`](super::Rates).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Sizes of queues and memories, temperatures.
+    pub loss: LossConfig,
+    /// L2 norm to which each parameter's gradient is clipped; 0 switches clipping off. Default 3.
+    pub clip_grad: f64,
+    /// What the patch embedding's learning rate is multiplied by. Default 0.2.
+    pub patch_embed_lr_mult: f64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig { loss: LossConfig::default(), clip_grad: 3.0, patch_embed_lr_mult: 0.2 }
+    }
+}
+
+impl TrainConfig {
+    /// Checks every option's range.
+    ///
+    /// # Errors
+    /// The first option that is out of its range, by name.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let LossConfig { instance_queue_size, local_group_queue_size, .. } = self.loss;
+        let checks = [
+            ("instance_queue_size", instance_queue_size as f64, 1.0, "at least 1"),
+            ("local_group_queue_size", local_group_queue_size as f64, 1.0, "at least 1"),
+            ("instance_temp", self.loss.instance_temp, f64::MIN_POSITIVE, "finite, above 0"),
+            ("local_group_temp", self.loss.local_group_temp, f64::MIN_POSITIVE, "finite, above 0"),
+            ("group_student_temp", self.loss.group_student_temp, f64::MIN_POSITIVE, "finite, above 0"),
+            ("clip_grad", self.clip_grad, 0.0, "finite, 0 or above"),
+            ("patch_embed_lr_mult", self.patch_embed_lr_mult, 0.0, "finite, 0 or above"),
+        ];
+        match checks.into_iter().find(|(_, value, least, _)| !(value.is_finite() && value >= least)) {
+            Some((option, value, _, range)) => Err(ConfigError::OutOfRange { option, value, range }),
+            None => Ok(()),
+        }
+    }
+}

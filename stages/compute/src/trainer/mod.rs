@@ -1,0 +1,193 @@
+//! The training step: forward passes, losses, backward pass, updates (paper, section 3).
+
+mod average;
+mod config;
+mod state;
+mod step;
+
+use tch::{Device, Tensor, no_grad_guard};
+
+pub use config::TrainConfig;
+pub use state::ResumeError;
+pub use step::{StepError, StepInput, StepReport};
+
+pub use crate::schedule::Rates;
+
+use crate::loss::{Losses, Terms};
+use crate::memory::{Memory, weak_rows};
+use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Role};
+use crate::optim::{AdamW, clip};
+use average::Average;
+
+/// The gradient of one parameter on its way to the optimiser, for tests and debugging.
+#[derive(Debug)]
+pub struct Gradient<'a> {
+    /// The parameter's published name.
+    pub name: &'a str,
+    /// As the backward pass gave it.
+    pub raw: &'a Tensor,
+    /// After clipping.
+    pub clipped: &'a Tensor,
+}
+
+/// Student, teacher and all that training changes.
+#[derive(Debug)]
+pub struct Trainer {
+    student: Network,
+    teacher: Network,
+    /// The student's and the teacher's; none without the local-group loss.
+    memories: Option<[Memory; 2]>,
+    losses: Losses,
+    optimizer: AdamW,
+    average: Average,
+    clip_grad: f64,
+    seed: u64,
+    device: Device,
+}
+
+impl Trainer {
+    /// A trainer with initial values drawn from `seed`; the teacher starts as a copy of the student.
+    ///
+    /// # Errors
+    /// The first option that is out of its range, by name.
+    pub fn new(model: &ModelConfig, config: &TrainConfig, seed: u64, device: Device) -> Result<Trainer, ConfigError> {
+        Trainer::build(model, config, seed, device, false)
+    }
+
+    /// `blank`: with zeros in place of random values, to be loaded.
+    fn build(
+        model: &ModelConfig,
+        config: &TrainConfig,
+        seed: u64,
+        device: Device,
+        blank: bool,
+    ) -> Result<Trainer, ConfigError> {
+        config.validate()?;
+        let network = |role| match blank {
+            true => Network::blank(model, role, device),
+            false => Network::new(model, role, seed, device),
+        };
+        let (rows, width, top_n) = (config.loss.local_group_queue_size, model.embed_dim, model.local_group_knn_top_n);
+        let memory = |name: &str| match blank {
+            true => Memory::blank(rows, width, top_n, device),
+            false => Memory::new(name, rows, width, top_n, seed, device),
+        };
+        let (student, teacher) = (network(Role::Student)?, network(Role::Teacher)?);
+        let [_, local_group, _] = model.heads();
+        Ok(Trainer {
+            memories: local_group.then(|| ["student_mem", "teacher_mem"].map(memory)),
+            losses: match blank {
+                true => Losses::blank(&config.loss, model, device),
+                false => Losses::new(&config.loss, model, seed, device),
+            },
+            optimizer: AdamW::new(student.params(), config.patch_embed_lr_mult),
+            average: Average::new(&teacher, &student),
+            student,
+            teacher,
+            clip_grad: config.clip_grad,
+            seed,
+            device,
+        })
+    }
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// The input's shapes do not fit, a loss is not finite, or the backward pass fails: weights, teacher, queues,
+    /// memories and centre are then what they were.
+    pub fn step(&mut self, input: &StepInput, rates: &Rates) -> Result<StepReport, StepError> {
+        self.step_watched(input, rates, |_| {})
+    }
+
+    /// [`step`](Self::step), showing `watch` every gradient, those of a frozen last layer included.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_watched(
+        &mut self,
+        input: &StepInput,
+        rates: &Rates,
+        watch: impl FnMut(Gradient<'_>),
+    ) -> Result<StepReport, StepError> {
+        input.check()?;
+        let teacher = self.forward_teacher(input);
+        let student = self.forward_student(input);
+        let terms = self.losses.forward(&student, &teacher, rates.teacher_temp);
+        let report = StepReport::read(&terms);
+        // The published code looks at the loss only after queues, centre and memories have taken the bad step in.
+        if !report.is_finite() {
+            let StepReport { total, terms } = report;
+            return Err(StepError::NonFinite { step: input.step, total, terms });
+        }
+        let patch_mean = student.patch_mean.shallow_clone();
+        drop(student);
+        self.update_weights(terms, input.step, rates, watch)?;
+        self.average.update(rates.momentum);
+        self.losses.update(&teacher);
+        self.update_memories(&patch_mean, &teacher.patch_mean, &input.weak);
+        Ok(report)
+    }
+
+    /// Class tokens after the final norm, `[N, D]`, of normalised pixels `[N, 3, S, S]`. No gradient.
+    pub fn class_tokens(&self, images: &Tensor, teacher: bool) -> Tensor {
+        let _no_grad = no_grad_guard();
+        let backbone = if teacher { self.teacher.backbone() } else { self.student.backbone() };
+        backbone.class_token(&backbone.tokens(&images.to_device(self.device)))
+    }
+
+    /// The student.
+    pub fn student(&self) -> &Network {
+        &self.student
+    }
+
+    /// The teacher.
+    pub fn teacher(&self) -> &Network {
+        &self.teacher
+    }
+
+    /// Where everything is computed.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    fn forward_teacher(&self, input: &StepInput) -> Outputs {
+        let memory = self.memories.as_ref().map(|[_, teacher]| teacher);
+        self.teacher.forward(&input.of_teacher().to_device(self.device), None, memory, &DropPath::off())
+    }
+
+    fn forward_student(&self, input: &StepInput) -> Outputs {
+        let memory = self.memories.as_ref().map(|[student, _]| student);
+        let drop_path = DropPath::of_step(self.seed, input.step as u32, input.positions.clone());
+        let local = input.local.as_ref().map(|local| local.to_device(self.device));
+        self.student.forward(&input.of_student().to_device(self.device), local.as_ref(), memory, &drop_path)
+    }
+
+    /// Backward pass, clipping and AdamW. Consumes the losses: with them goes what the backward pass needed.
+    fn update_weights(
+        &mut self,
+        terms: Terms,
+        step: u64,
+        rates: &Rates,
+        mut watch: impl FnMut(Gradient<'_>),
+    ) -> Result<(), StepError> {
+        // Gradients are returned, not left in the parameters: each is freed once it has been used.
+        let gradients = Tensor::f_run_backward(&[terms.total], &self.optimizer.parameters(), false, false)
+            .map_err(|source| StepError::Backward { step, source })?;
+        let limit = self.clip_grad;
+        self.optimizer.step(rates.lr, rates.weight_decay, gradients, |name, raw| {
+            let clipped = clip(&raw, limit);
+            watch(Gradient { name, raw: &raw, clipped: &clipped });
+            let frozen = rates.freeze_last_layer && name.contains("last_layer");
+            (!frozen).then_some(clipped)
+        });
+        Ok(())
+    }
+
+    /// The student's memory takes the patch means `[2·B, D]` of s1 where it is weak, the teacher's all those of t1.
+    fn update_memories(&mut self, student_means: &Tensor, teacher_means: &Tensor, weak: &[bool]) {
+        let Some([student, teacher]) = &mut self.memories else { return };
+        let first_crop = |means: &Tensor| means.narrow(0, 0, weak.len() as i64);
+        student.write(&weak_rows(&first_crop(student_means), weak));
+        teacher.write(&first_crop(teacher_means));
+    }
+}

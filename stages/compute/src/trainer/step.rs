@@ -1,0 +1,129 @@
+//! What goes into a training step and what comes out.
+
+use tch::{TchError, Tensor};
+
+use crate::loss::{LOSS_NAMES, Terms};
+
+/// Large crops of each image: two for the teacher, then two for the student.
+const GLOBAL_CROPS: i64 = 4;
+
+/// The crops of B images.
+#[derive(Debug)]
+pub struct StepInput {
+    /// Large crops, normalised float32 pixels `[4·B, 3, S, S]`: crop first (t1, t2, s1, s2), then image.
+    pub global: Tensor,
+    /// The student's local crops `[L·B, 3, s, s]`, crop first, then image.
+    pub local: Option<Tensor>,
+    /// Whether an image's large student crops are weakly augmented, `[B]`.
+    pub weak: Vec<bool>,
+    /// The images' positions in the global batch, `[B]`: where their draws of stochastic depth come from.
+    pub positions: Vec<u64>,
+    /// The step's number in the whole run, from 0.
+    pub step: u64,
+}
+
+/// The losses of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepReport {
+    /// What was minimised.
+    pub total: f64,
+    /// Each loss that is switched on, by its published name (`instance-sup.` …).
+    pub terms: Vec<(&'static str, f64)>,
+}
+
+/// Why a step was not taken. Nothing has then been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A loss is infinite or not a number.
+    #[error(
+        "the loss is {total} at step {step} ({}); nothing was updated: resume from the last checkpoint with a \
+             lower `lr` or a smaller `clip_grad`",
+        join(terms)
+    )]
+    NonFinite {
+        /// The step's number.
+        step: u64,
+        /// The total.
+        total: f64,
+        /// Each loss by its published name.
+        terms: Vec<(&'static str, f64)>,
+    },
+    /// The shapes of the input do not fit each other.
+    #[error("the input of step {step} has {what} of shape {found:?}, which does not fit {images} images")]
+    Input {
+        /// The step's number.
+        step: u64,
+        /// Which part.
+        what: &'static str,
+        /// Its shape.
+        found: Vec<i64>,
+        /// How many weak flags there are, one for each image.
+        images: usize,
+    },
+    /// The library that computes gave up, for example for want of memory.
+    #[error("the backward pass of step {step} failed: {source}")]
+    Backward {
+        /// The step's number.
+        step: u64,
+        /// What the library says.
+        source: TchError,
+    },
+}
+
+fn join(terms: &[(&'static str, f64)]) -> String {
+    terms.iter().map(|(name, loss)| format!("{name} {loss}")).collect::<Vec<_>>().join(", ")
+}
+
+impl StepInput {
+    /// The number of images, B.
+    pub fn images(&self) -> i64 {
+        self.weak.len() as i64
+    }
+
+    /// The teacher's large crops, `[2·B, 3, S, S]`.
+    pub(super) fn of_teacher(&self) -> Tensor {
+        self.global.narrow(0, 0, GLOBAL_CROPS / 2 * self.images())
+    }
+
+    /// The student's large crops, `[2·B, 3, S, S]`.
+    pub(super) fn of_student(&self) -> Tensor {
+        let half = GLOBAL_CROPS / 2 * self.images();
+        self.global.narrow(0, half, half)
+    }
+
+    /// Checks that all parts speak of the same number of images, at least one.
+    pub(super) fn check(&self) -> Result<(), StepError> {
+        let images = self.images();
+        let wrong = |what, found| Err(StepError::Input { step: self.step, what, found, images: self.weak.len() });
+        let global = self.global.size();
+        if !matches!(*global, [rows, 3, _, _] if images > 0 && rows == GLOBAL_CROPS * images) {
+            return wrong("large crops", global);
+        }
+        if self.positions.len() != self.weak.len() {
+            return wrong("positions", vec![self.positions.len() as i64]);
+        }
+        match self.local.as_ref().map(Tensor::size) {
+            Some(local) if !matches!(*local, [rows, 3, _, _] if rows > 0 && rows % images == 0) => {
+                wrong("local crops", local)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl StepReport {
+    /// Reads total and losses, waiting for the device once.
+    pub(super) fn read(terms: &Terms) -> StepReport {
+        let scalars: Vec<Tensor> =
+            std::iter::once(&terms.total).chain(terms.losses.iter().flatten()).map(Tensor::detach).collect();
+        let scalars = Tensor::stack(&scalars, 0).to_kind(tch::Kind::Double).to_device(tch::Device::Cpu);
+        let present = LOSS_NAMES.into_iter().zip(&terms.losses).filter(|(_, loss)| loss.is_some());
+        let value = |index: usize| scalars.double_value(&[index as i64]);
+        StepReport { total: value(0), terms: present.enumerate().map(|(i, (name, _))| (name, value(i + 1))).collect() }
+    }
+
+    /// Whether the total and every loss are finite.
+    pub fn is_finite(&self) -> bool {
+        self.total.is_finite() && self.terms.iter().all(|(_, loss)| loss.is_finite())
+    }
+}
