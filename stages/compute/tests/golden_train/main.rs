@@ -1,0 +1,12 @@
+//! Schedules, parameter groups and whole training runs against numbers of the published implementation
+//! (`tests/golden/model`).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+#[allow(dead_code, reason = "not every helper is needed here")]
+#[path = "../common/mod.rs"]
+mod common;
+mod groups;
+mod runs;
+mod schedules;
+mod state;
+mod tiny;

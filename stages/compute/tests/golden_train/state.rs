@@ -1,0 +1,156 @@
+//! What a step may change and what it must not, and that a state is the whole state.
+
+use std::collections::BTreeMap;
+
+use mugs_compute::model::ModelConfig;
+use mugs_compute::named::LoadError;
+use mugs_compute::state::TrainState;
+use mugs_compute::trainer::{ResumeError, StepError, StepInput, Trainer};
+use tch::{Device, Tensor};
+
+use crate::tiny::{PER_EPOCH, flat, images, input, model_config, schedules, start, train_config, trainer};
+
+/// All bits of a state: tensors, moments, step counts and rates.
+fn bits(state: &TrainState) -> BTreeMap<String, Vec<u8>> {
+    let bytes = |tensor: &Tensor| {
+        let tensor = tensor.detach().contiguous();
+        let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        bytes
+    };
+    let mut all: BTreeMap<_, _> = flat(state).iter().map(|(name, tensor)| (name.clone(), bytes(tensor))).collect();
+    for (name, moments) in &state.optimizer.moments {
+        all.insert(format!("optimizer.{name}.step"), moments.step.to_le_bytes().into());
+        all.insert(format!("optimizer.{name}.exp_avg"), bytes(&moments.exp_avg));
+        all.insert(format!("optimizer.{name}.exp_avg_sq"), bytes(&moments.exp_avg_sq));
+    }
+    for group in &state.optimizer.groups {
+        let rates = [group.lr, group.weight_decay].map(f64::to_le_bytes).concat();
+        all.insert(format!("optimizer.{}", group.name), rates);
+    }
+    all
+}
+
+fn take(trainer: &mut Trainer, input: &StepInput) -> f64 {
+    let rates = schedules().at((input.step / PER_EPOCH) as u32, input.step % PER_EPOCH);
+    trainer.step(input, &rates).unwrap().total
+}
+
+/// With stochastic depth, whose draws must go on too.
+fn model() -> ModelConfig {
+    ModelConfig { drop_path_rate: 0.3, ..model_config(false) }
+}
+
+#[test]
+fn a_loaded_state_goes_on_to_the_bit() {
+    let images = images();
+    let mut first = trainer(&model());
+    for step in 0..4 {
+        take(&mut first, &input(&images, step));
+    }
+    let mut resumed = Trainer::resume(&model(), &train_config(), 0, Device::Cpu, &first.state()).unwrap();
+    let mut loaded = Trainer::new(&model(), &train_config(), 0, Device::Cpu).unwrap();
+    // A step of its own, which must leave no trace.
+    take(&mut loaded, &input(&images, 0));
+    loaded.load(&first.state()).unwrap();
+    assert!(bits(&resumed.state()) == bits(&first.state()));
+    assert!(bits(&loaded.state()) == bits(&first.state()));
+    let totals = [&mut first, &mut resumed, &mut loaded].map(|trainer| take(trainer, &input(&images, 4)));
+    assert!(totals[0] == totals[1] && totals[0] == totals[2], "{totals:?}");
+    assert!(bits(&resumed.state()) == bits(&first.state()));
+    assert!(bits(&loaded.state()) == bits(&first.state()));
+    // The last layer thawed one step before, the others have taken five.
+    let moments = first.state().optimizer.moments;
+    assert_eq!(moments["group_head.last_layer.weight_v"].step, 2);
+    assert_eq!(moments["backbone.cls_token"].step, 5);
+}
+
+#[test]
+fn a_non_finite_loss_changes_nothing() {
+    let images = images();
+    let mut trainer = trainer(&model());
+    take(&mut trainer, &input(&images, 0));
+    let before = bits(&trainer.state());
+    for value in [f64::NAN, f64::INFINITY] {
+        let mut bad = input(&images, 1);
+        // One pixel of the student's first large crop of the first image.
+        let _ = bad.global.get(8).get(0).get(5).get(5).fill_(value);
+        bad.step = 17;
+        let error = trainer.step(&bad, &schedules().at(1, 0)).unwrap_err();
+        assert!(matches!(error, StepError::NonFinite { step: 17, .. }), "{error}");
+        assert!(error.to_string().contains("group-sup. NaN"), "{error}");
+        assert!(bits(&trainer.state()) == before);
+    }
+    take(&mut trainer, &input(&images, 1));
+}
+
+#[test]
+fn a_frozen_last_layer_keeps_its_weights() {
+    let images = images();
+    let mut trainer = trainer(&model());
+    let before = bits(&trainer.state());
+    let frozen = schedules().at(0, 2);
+    assert!(frozen.freeze_last_layer && frozen.lr > 0.0 && frozen.weight_decay > 0.0);
+    trainer.step(&input(&images, 0), &frozen).unwrap();
+    let after = bits(&trainer.state());
+    let layer = |name: &&String| name.starts_with("student.") && name.contains("last_layer");
+    assert_eq!(before.keys().filter(layer).count(), 2);
+    for name in before.keys().filter(|name| name.starts_with("student.")) {
+        assert_eq!(before[name] == after[name], layer(&name), "{name}");
+    }
+    assert!(!after.keys().any(|name| name.starts_with("optimizer.group_head.last_layer")));
+}
+
+#[test]
+fn images_that_are_all_strong_leave_the_students_memory_alone() {
+    let mut trainer = trainer(&model());
+    let before = bits(&trainer.state());
+    let strong = StepInput { weak: vec![false; 4], ..input(&images(), 0) };
+    take(&mut trainer, &strong);
+    let after = bits(&trainer.state());
+    for name in before.keys().filter(|name| name.contains("_mem.")) {
+        assert_eq!(before[name] == after[name], name.starts_with("student_mem."), "{name}");
+    }
+}
+
+#[test]
+fn without_local_crops_and_local_groups_a_step_is_taken() {
+    let config = ModelConfig { loss_weights: [1.0, 0.0, 1.0], ..model() };
+    let mut trainer = Trainer::new(&config, &train_config(), 0, Device::Cpu).unwrap();
+    let images = images();
+    let rates = schedules().at(1, 0);
+    let report = trainer.step(&StepInput { local: None, ..input(&images, 0) }, &rates).unwrap();
+    assert_eq!(report.terms.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["instance-sup.", "group-sup."]);
+    let state = trainer.state();
+    assert!(state.student_memory.is_empty() && state.teacher_memory.is_empty());
+    // The relation block is part of the backbone but has no gradient here.
+    assert!(!state.optimizer.moments.keys().any(|name| name.contains("relation")));
+    let tokens = trainer.class_tokens(&input(&images, 0).global, true);
+    assert_eq!((tokens.size(), tokens.requires_grad()), (vec![16, 48], false));
+}
+
+#[test]
+fn a_fresh_teacher_is_a_copy_and_sees_the_same() {
+    let trainer = Trainer::new(&model(), &train_config(), 7, Device::Cpu).unwrap();
+    let global = input(&images(), 0).global;
+    assert_eq!(trainer.class_tokens(&global, true), trainer.class_tokens(&global, false));
+}
+
+#[test]
+fn input_and_state_that_do_not_fit_are_refused() {
+    let images = images();
+    let mut trainer = trainer(&model());
+    let rates = schedules().at(0, 0);
+    let short = StepInput { weak: vec![true; 3], ..input(&images, 0) };
+    let message = trainer.step(&short, &rates).unwrap_err().to_string();
+    assert!(message.contains("large crops of shape [16, 3, 224, 224]") && message.contains("3 images"), "{message}");
+    let unplaced = StepInput { positions: vec![0], ..input(&images, 0) };
+    assert!(trainer.step(&unplaced, &rates).unwrap_err().to_string().contains("positions"));
+
+    let mut cut = start();
+    cut.losses.retain(|(name, _)| name != "group-sup.");
+    let error = Trainer::resume(&model(), &train_config(), 0, Device::Cpu, &cut).unwrap_err();
+    assert_eq!(error, ResumeError::Load(LoadError::Missing { name: "group-sup.|center".into() }));
+    let bad = ModelConfig { drop_path_rate: 1.5, ..model() };
+    assert!(matches!(Trainer::resume(&bad, &train_config(), 0, Device::Cpu, &start()), Err(ResumeError::Config(_))));
+}
