@@ -8,6 +8,8 @@ mod policy;
 mod render;
 mod rules;
 mod sample;
+#[cfg(test)]
+mod tests;
 
 pub use config::{CropConfig, CropConfigError};
 pub use floats::Floats;

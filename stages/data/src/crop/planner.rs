@@ -40,9 +40,9 @@ const WL: Weak = Weak { blur: 0.5, solarize: 0.0 };
 
 /// How large crops of a kind are, in the picture and finished.
 #[derive(Clone, Copy, Debug)]
-struct Extent {
+pub(super) struct Extent {
     /// Least and largest part of the picture's area.
-    scale: [f64; 2],
+    pub scale: [f64; 2],
     /// Side of the finished crop in pixels.
     size: usize,
 }
@@ -53,16 +53,16 @@ struct Extent {
 /// resumed run changes it. The addresses of all draws are listed in the source of the samplers, `crop/sample.rs`.
 #[derive(Clone, Debug)]
 pub struct Planner {
-    seed: u64,
-    global: Extent,
-    local: Extent,
+    pub(super) seed: u64,
+    pub(super) global: Extent,
+    pub(super) local: Extent,
     locals: u16,
     prob: f64,
-    re_prob: f64,
+    pub(super) re_prob: f64,
     color_aug: bool,
-    vanilla: bool,
-    policy: Policy,
-    rules: Rules,
+    pub(super) vanilla: bool,
+    pub(super) policy: Policy,
+    pub(super) rules: Rules,
 }
 
 impl Planner {
