@@ -82,7 +82,7 @@ fn linear(start: f64, end: f64, index: u64, count: u64) -> f64 {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TeacherTemperature {
     /// Temperature of epoch 0, for example 0.04.
-    pub warmup: f64,
+    pub start: f64,
     /// Temperature after the warm-up, for example 0.07.
     pub end: f64,
     /// Epochs of the warm-up; its last epoch is already at `end`. 0 for none.
@@ -95,7 +95,7 @@ impl TeacherTemperature {
         if epoch >= self.warmup_epochs {
             return self.end;
         }
-        linear(self.warmup, self.end, epoch.into(), self.warmup_epochs.into())
+        linear(self.start, self.end, epoch.into(), self.warmup_epochs.into())
     }
 }
 
@@ -105,7 +105,7 @@ pub struct ScheduleConfig {
     /// Epochs of the whole run. `--max_steps` ends a run early but does not change this.
     pub epochs: u32,
     /// Steps of one epoch.
-    pub iterations_per_epoch: u64,
+    pub steps_per_epoch: u64,
     /// Images in one step over all ranks; the learning rate is scaled by it.
     pub global_batch: u64,
     /// Learning rate for 256 images.
@@ -121,7 +121,7 @@ pub struct ScheduleConfig {
     /// Teacher momentum at the start; it ends at 1.
     pub momentum_teacher: f64,
     /// Teacher temperature.
-    pub teacher_temperature: TeacherTemperature,
+    pub teacher_temp: TeacherTemperature,
     /// Epochs in which the group head's last layer gets no gradient.
     pub freeze_last_layer: u32,
 }
@@ -144,11 +144,11 @@ pub struct Rates {
 /// All schedules of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedules {
-    iterations_per_epoch: u64,
+    steps_per_epoch: u64,
     lr: Cosine,
     weight_decay: Cosine,
     momentum: Cosine,
-    teacher_temperature: TeacherTemperature,
+    teacher_temp: TeacherTemperature,
     freeze_last_layer: u32,
 }
 
@@ -156,48 +156,48 @@ impl Schedules {
     /// Makes the schedules of a run, or says which option cannot be right.
     pub fn new(config: &ScheduleConfig) -> Result<Self, ScheduleError> {
         check(config)?;
-        let warmup = u64::from(config.warmup_epochs) * config.iterations_per_epoch;
-        let total = u64::from(config.epochs) * config.iterations_per_epoch;
+        let warmup = u64::from(config.warmup_epochs) * config.steps_per_epoch;
+        let total = u64::from(config.epochs) * config.steps_per_epoch;
         let peak = config.lr * config.global_batch as f64 / 256.0;
         Ok(Self {
-            iterations_per_epoch: config.iterations_per_epoch,
+            steps_per_epoch: config.steps_per_epoch,
             lr: Cosine::new(peak, config.min_lr, warmup, total),
             weight_decay: Cosine::new(config.weight_decay, config.weight_decay_end, 0, total),
             momentum: Cosine::new(config.momentum_teacher, 1.0, 0, total),
-            teacher_temperature: config.teacher_temperature,
+            teacher_temp: config.teacher_temp,
             freeze_last_layer: config.freeze_last_layer,
         })
     }
 
     /// The rates of a step counted from 0 in an epoch counted from 0.
     pub fn at(&self, epoch: u32, step: u64) -> Rates {
-        let iteration = u64::from(epoch) * self.iterations_per_epoch + step;
+        let iteration = u64::from(epoch) * self.steps_per_epoch + step;
         Rates {
             lr: self.lr.at(iteration),
             weight_decay: self.weight_decay.at(iteration),
             momentum: self.momentum.at(iteration),
-            teacher_temp: self.teacher_temperature.at(epoch),
+            teacher_temp: self.teacher_temp.at(epoch),
             freeze_last_layer: epoch < self.freeze_last_layer,
         }
     }
 }
 
 fn check(config: &ScheduleConfig) -> Result<(), ScheduleError> {
-    let ScheduleConfig { epochs, iterations_per_epoch: iterations, .. } = *config;
+    let ScheduleConfig { epochs, steps_per_epoch: iterations, .. } = *config;
     if epochs == 0 || iterations == 0 {
         return Err(ScheduleError::Empty { epochs, iterations });
     }
     if config.warmup_epochs > epochs {
         return Err(ScheduleError::WarmupTooLong { warmup: config.warmup_epochs, epochs });
     }
-    let temperature = config.teacher_temperature;
+    let temperature = config.teacher_temp;
     let rates = [
         ("lr", config.lr, 0.0..=f64::MAX, "0 or above"),
         ("min_lr", config.min_lr, 0.0..=f64::MAX, "0 or above"),
         ("weight_decay", config.weight_decay, 0.0..=f64::MAX, "0 or above"),
         ("weight_decay_end", config.weight_decay_end, 0.0..=f64::MAX, "0 or above"),
         ("momentum_teacher", config.momentum_teacher, 0.0..=1.0, "between 0 and 1"),
-        ("group_warmup_teacher_temp", temperature.warmup, f64::MIN_POSITIVE..=f64::MAX, "above 0"),
+        ("group_warmup_teacher_temp", temperature.start, f64::MIN_POSITIVE..=f64::MAX, "above 0"),
         ("group_teacher_temp", temperature.end, f64::MIN_POSITIVE..=f64::MAX, "above 0"),
     ];
     match rates.into_iter().find(|(_, value, range, _)| !range.contains(value)) {
@@ -213,7 +213,7 @@ mod tests {
     fn config() -> ScheduleConfig {
         ScheduleConfig {
             epochs: 4,
-            iterations_per_epoch: 3,
+            steps_per_epoch: 3,
             global_batch: 512,
             lr: 1e-3,
             min_lr: 1e-5,
@@ -221,7 +221,7 @@ mod tests {
             weight_decay: 0.04,
             weight_decay_end: 0.4,
             momentum_teacher: 0.996,
-            teacher_temperature: TeacherTemperature { warmup: 0.04, end: 0.07, warmup_epochs: 2 },
+            teacher_temp: TeacherTemperature { start: 0.04, end: 0.07, warmup_epochs: 2 },
             freeze_last_layer: 1,
         }
     }
@@ -250,6 +250,6 @@ mod tests {
         assert!(message(|config| config.warmup_epochs = 5).contains("warm-up of 5 epochs"));
         assert!(message(|config| config.lr = f64::NAN).contains("`lr` is NaN"));
         assert!(message(|config| config.momentum_teacher = 1.5).contains("between 0 and 1"));
-        assert!(message(|config| config.teacher_temperature.end = 0.0).contains("`group_teacher_temp` is 0"));
+        assert!(message(|config| config.teacher_temp.end = 0.0).contains("`group_teacher_temp` is 0"));
     }
 }

@@ -10,7 +10,7 @@ use crate::model::ConfigError;
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// Sizes of queues and memories, temperatures.
-    pub loss: LossConfig,
+    pub losses: LossConfig,
     /// L2 norm to which each parameter's gradient is clipped; 0 switches clipping off. Default 3.
     pub clip_grad: f64,
     /// What the patch embedding's learning rate is multiplied by. Default 0.2.
@@ -19,7 +19,7 @@ pub struct TrainConfig {
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        TrainConfig { loss: LossConfig::default(), clip_grad: 3.0, patch_embed_lr_mult: 0.2 }
+        TrainConfig { losses: LossConfig::default(), clip_grad: 3.0, patch_embed_lr_mult: 0.2 }
     }
 }
 
@@ -29,13 +29,13 @@ impl TrainConfig {
     /// # Errors
     /// The first option that is out of its range, by name.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let LossConfig { instance_queue_size, local_group_queue_size, .. } = self.loss;
+        let LossConfig { instance_queue_size, local_group_queue_size, .. } = self.losses;
         let checks = [
             ("instance_queue_size", instance_queue_size as f64, 1.0, "at least 1"),
             ("local_group_queue_size", local_group_queue_size as f64, 1.0, "at least 1"),
-            ("instance_temp", self.loss.instance_temp, f64::MIN_POSITIVE, "finite, above 0"),
-            ("local_group_temp", self.loss.local_group_temp, f64::MIN_POSITIVE, "finite, above 0"),
-            ("group_student_temp", self.loss.group_student_temp, f64::MIN_POSITIVE, "finite, above 0"),
+            ("instance_temp", self.losses.instance_temp, f64::MIN_POSITIVE, "finite, above 0"),
+            ("local_group_temp", self.losses.local_group_temp, f64::MIN_POSITIVE, "finite, above 0"),
+            ("group_student_temp", self.losses.group_student_temp, f64::MIN_POSITIVE, "finite, above 0"),
             ("clip_grad", self.clip_grad, 0.0, "finite, 0 or above"),
             ("patch_embed_lr_mult", self.patch_embed_lr_mult, 0.0, "finite, 0 or above"),
         ];

@@ -67,7 +67,7 @@ impl Trainer {
             true => Network::blank(model, role, device),
             false => Network::new(model, role, seed, device),
         };
-        let (rows, width, top_n) = (config.loss.local_group_queue_size, model.embed_dim, model.local_group_knn_top_n);
+        let (rows, width, top_n) = (config.losses.local_group_queue_size, model.embed_dim, model.local_group_knn_top_n);
         let memory = |name: &str| match blank {
             true => Memory::blank(rows, width, top_n, device),
             false => Memory::new(name, rows, width, top_n, seed, device),
@@ -77,8 +77,8 @@ impl Trainer {
         Ok(Trainer {
             memories: local_group.then(|| ["student_mem", "teacher_mem"].map(memory)),
             losses: match blank {
-                true => Losses::blank(&config.loss, model, device),
-                false => Losses::new(&config.loss, model, seed, device),
+                true => Losses::blank(&config.losses, model, device),
+                false => Losses::new(&config.losses, model, seed, device),
             },
             optimizer: AdamW::new(student.params(), config.patch_embed_lr_mult),
             average: Average::new(&teacher, &student),

@@ -11,12 +11,12 @@ fn agrees(found: f64, expected: &Value, what: &str) {
     assert!((found - expected).abs() <= 1e-12 * expected.abs(), "{what}: {found}, not {expected}");
 }
 
-fn recipe(recipe: &Value, iterations_per_epoch: u64) -> ScheduleConfig {
+fn recipe(recipe: &Value, steps_per_epoch: u64) -> ScheduleConfig {
     let number = |name: &str| recipe[name].as_f64().unwrap();
     let count = |name: &str| recipe[name].as_u64().unwrap();
     ScheduleConfig {
         epochs: count("epochs") as u32,
-        iterations_per_epoch,
+        steps_per_epoch,
         global_batch: count("global_batch"),
         lr: number("lr"),
         min_lr: number("min_lr"),
@@ -24,8 +24,8 @@ fn recipe(recipe: &Value, iterations_per_epoch: u64) -> ScheduleConfig {
         weight_decay: number("weight_decay"),
         weight_decay_end: number("weight_decay_end"),
         momentum_teacher: number("momentum_teacher"),
-        teacher_temperature: TeacherTemperature {
-            warmup: number("warmup_teacher_temp"),
+        teacher_temp: TeacherTemperature {
+            start: number("warmup_teacher_temp"),
             end: number("teacher_temp"),
             warmup_epochs: count("warmup_teacher_temp_epochs") as u32,
         },

@@ -18,8 +18,8 @@ pub const PER_EPOCH: u64 = 3;
 const IMAGES: u64 = 4;
 
 pub fn train_config() -> TrainConfig {
-    let loss = LossConfig { instance_queue_size: 64, local_group_queue_size: 64, ..LossConfig::default() };
-    TrainConfig { loss, clip_grad: 0.3, ..TrainConfig::default() }
+    let losses = LossConfig { instance_queue_size: 64, local_group_queue_size: 64, ..LossConfig::default() };
+    TrainConfig { losses, clip_grad: 0.3, ..TrainConfig::default() }
 }
 
 pub fn model_config(norm_last_layer: bool) -> ModelConfig {
@@ -29,7 +29,7 @@ pub fn model_config(norm_last_layer: bool) -> ModelConfig {
 pub fn schedules() -> Schedules {
     let config = ScheduleConfig {
         epochs: 2,
-        iterations_per_epoch: PER_EPOCH,
+        steps_per_epoch: PER_EPOCH,
         global_batch: IMAGES,
         lr: 0.05,
         min_lr: 1e-4,
@@ -37,7 +37,7 @@ pub fn schedules() -> Schedules {
         weight_decay: 0.04,
         weight_decay_end: 0.2,
         momentum_teacher: 0.9,
-        teacher_temperature: TeacherTemperature { warmup: 0.04, end: 0.07, warmup_epochs: 2 },
+        teacher_temp: TeacherTemperature { start: 0.04, end: 0.07, warmup_epochs: 2 },
         freeze_last_layer: 1,
     };
     Schedules::new(&config).unwrap()
