@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use mugs_compute::loss::LossConfig;
 use mugs_compute::model::{Arch, ModelConfig};
-use mugs_compute::schedule::{ScheduleConfig, Schedules};
+use mugs_compute::schedule::{ScheduleConfig, Schedules, TeacherTemperature};
 use mugs_data::crop::CropConfig;
 use mugs_data::fetch::FetchConfig;
 
@@ -81,7 +81,7 @@ impl RunConfig {
             weight_decay: self.weight_decay,
             weight_decay_end: self.weight_decay_end,
             momentum_teacher: self.momentum_teacher,
-            teacher_temp: mugs_compute::schedule::TeacherTemperature {
+            teacher_temp: TeacherTemperature {
                 start: self.group_warmup_teacher_temp,
                 end: self.group_teacher_temp,
                 warmup_epochs: u32::try_from(self.group_warmup_teacher_temp_epochs)
@@ -94,9 +94,8 @@ impl RunConfig {
 
     /// What crops look like.
     pub fn crops(&self) -> Result<CropConfig> {
-        let pair = |values: &[f64], name: &str| -> Result<(f64, f64)> {
-            ensure!(values.len() == 2, "--{name} wants two numbers, the least and the most");
-            Ok((values[0], values[1]))
+        let pair = |values: &[f64], name: &str| -> Result<[f64; 2]> {
+            <[f64; 2]>::try_from(values).ok().with_context(|| format!("--{name} wants two numbers, the least and the most"))
         };
         let config = CropConfig {
             global_crops_size: self.global_crops_size,
