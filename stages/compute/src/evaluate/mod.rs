@@ -1,0 +1,3 @@
+//! How good frozen features are.
+
+pub mod knn;
