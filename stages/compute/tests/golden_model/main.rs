@@ -6,6 +6,7 @@ mod common;
 mod forward;
 mod gradients;
 mod init;
+mod knn;
 mod losses;
 mod memory;
 mod sizes;
