@@ -9,6 +9,8 @@ use crate::config::Flags;
 /// Self-supervised pretraining of vision transformers with Mugs, streamed from shards.
 #[derive(Debug, Parser)]
 #[command(name = "mugs-pipeline", version, max_term_width = 110, arg_required_else_help = true)]
+// A flag given twice: the last one counts, as in the published trainer.
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Options are spelled with _ or -, as you like. Log lines go to standard error; MUGS_LOG=debug shows more of them.
 Exit codes: 0 done, 1 failed, 2 usage, 130 and 143 stopped by SIGINT or SIGTERM after a checkpoint.")]
@@ -120,7 +122,7 @@ pub struct KnnArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     pub config: Option<PathBuf>,
     /// The shard set whose pictures are classified; --data_path is the one whose classes are known
-    #[arg(long, value_name = "SET")]
+    #[arg(long = "val_path", value_name = "SET")]
     pub val_path: PathBuf,
     /// Neighbours that vote; several give several rows
     #[arg(long, num_args = 1.., default_values_t = [10, 20], value_name = "K")]

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use mugs_data::Picture;
-use mugs_data::crop::{Cropper, Planner};
 use mugs_data::batch::{Batch, BatchConfig, Batcher};
+use mugs_data::crop::{Cropper, Planner};
 use mugs_data::decode::{CpuDecode, Decode, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, Span};
 use mugs_data::order::Share;
@@ -35,7 +35,8 @@ pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
     for picture in pictures(&config, count)? {
         let Image { width, height, .. } = picture.image;
         let plan = planner.plan(picture.origin.epoch, picture.origin.position, width, height);
-        let strong: Vec<bool> = plan.crops.iter().map(|crop| matches!(crop, mugs_data::crop::CropPlan::Strong(_))).collect();
+        let strong: Vec<bool> =
+            plan.crops.iter().map(|crop| matches!(crop, mugs_data::crop::CropPlan::Strong(_))).collect();
         let shown = thumbnail(&picture.image, config.global_crops_size);
         let mut batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: 1 })?;
         let batch = batcher.push(cropper.crop(picture)).map_err(|error| anyhow::anyhow!(error))?;
@@ -43,7 +44,10 @@ pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
     }
     let png = encode::png(&sheet.draw())?;
     std::fs::write(&out, png).with_context(|| format!("cannot write {}", out.display()))?;
-    println!("{}: gray frame the picture, blue the teacher's crops, green weak and orange strong ones of the student", out.display());
+    println!(
+        "{}: gray frame the picture, blue the teacher's crops, green weak and orange strong ones of the student",
+        out.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 

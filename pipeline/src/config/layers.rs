@@ -36,7 +36,8 @@ pub fn normalise_flags(arguments: impl Iterator<Item = OsString>) -> Vec<OsStrin
 
 /// Options that differ between a run's configuration and the one it is resumed with, as `name: before -> now`.
 pub fn drift(before: &RunConfig, now: &RunConfig) -> Result<Vec<String>> {
-    let (toml::Value::Table(before), toml::Value::Table(now)) = (toml::Value::try_from(before)?, toml::Value::try_from(now)?)
+    let (toml::Value::Table(before), toml::Value::Table(now)) =
+        (toml::Value::try_from(before)?, toml::Value::try_from(now)?)
     else {
         bail!("a configuration is always a table");
     };

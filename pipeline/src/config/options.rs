@@ -176,6 +176,13 @@ pub const DEFAULT_METRICS_ADDR: &str = "127.0.0.1:9400";
 
 /// Options that may differ between a run and its resumption: they change where and how fast, not what.
 pub const FREE_ON_RESUME: &[&str] = &[
-    "data_path", "num_workers", "readahead_mb", "output_dir", "max_steps", "save_every_steps", "saveckp_freq",
-    "metrics_addr", "threads",
+    "data_path",
+    "num_workers",
+    "readahead_mb",
+    "output_dir",
+    "max_steps",
+    "save_every_steps",
+    "saveckp_freq",
+    "metrics_addr",
+    "threads",
 ];

@@ -95,7 +95,9 @@ impl RunConfig {
     /// What crops look like.
     pub fn crops(&self) -> Result<CropConfig> {
         let pair = |values: &[f64], name: &str| -> Result<[f64; 2]> {
-            <[f64; 2]>::try_from(values).ok().with_context(|| format!("--{name} wants two numbers, the least and the most"))
+            <[f64; 2]>::try_from(values)
+                .ok()
+                .with_context(|| format!("--{name} wants two numbers, the least and the most"))
         };
         let config = CropConfig {
             global_crops_size: self.global_crops_size,

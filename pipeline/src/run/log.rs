@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -92,7 +93,9 @@ impl RunLog {
     fn replace(&self, text: &str) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            // Readable like any other file of the run, not by its owner alone as temporary files are.
+            let mode = std::fs::Permissions::from_mode(0o644);
+            let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
             file.persist(&self.path)?;

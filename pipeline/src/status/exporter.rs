@@ -12,9 +12,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use mugs_flow::{Meters, StageSnapshot};
 
 /// Upper bounds of the histograms in seconds: from a tiny network's step to a step of many accumulated batches.
-const SECONDS: &[f64] = &[
-    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-];
+const SECONDS: &[f64] =
+    &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 /// Renders everything that a scrape sees.
 #[derive(Clone)]
@@ -54,7 +53,9 @@ type Value = fn(&StageSnapshot) -> Option<String>;
 /// Families with one value per stage: name, type, help, value.
 const STAGE_FAMILIES: &[(&str, &str, &str, Value)] = &[
     ("mugs_stage_items_total", "counter", "Items that a stage has handed on.", |s| Some(s.items.to_string())),
-    ("mugs_stage_bytes_total", "counter", "Bytes of the items that a stage has handed on.", |s| Some(s.bytes.to_string())),
+    ("mugs_stage_bytes_total", "counter", "Bytes of the items that a stage has handed on.", |s| {
+        Some(s.bytes.to_string())
+    }),
     ("mugs_stage_busy_seconds_total", "counter", "Time that a stage's workers spent working.", |s| seconds(s.busy)),
     (
         "mugs_stage_send_wait_seconds_total",
@@ -69,12 +70,9 @@ const STAGE_FAMILIES: &[(&str, &str, &str, Value)] = &[
         |s| seconds(s.recv_wait),
     ),
     ("mugs_channel_items", "gauge", "Items waiting behind a stage now.", |s| s.channel.map(|c| c.items.to_string())),
-    (
-        "mugs_channel_capacity_items",
-        "gauge",
-        "Items that may be in and behind a stage at once.",
-        |s| s.channel.map(|c| c.capacity.to_string()),
-    ),
+    ("mugs_channel_capacity_items", "gauge", "Items that may be in and behind a stage at once.", |s| {
+        s.channel.map(|c| c.capacity.to_string())
+    }),
 ];
 
 fn seconds(time: Duration) -> Option<String> {

@@ -103,7 +103,9 @@ impl Session {
         match (stopped, saved) {
             (Ok(stop), saved) => saved.map(|()| stop),
             (Err(error), Ok(())) => Err(error),
-            (Err(error), Err(unsaved)) => Err(error.context(format!("and no checkpoint could be written: {unsaved:#}"))),
+            (Err(error), Err(unsaved)) => {
+                Err(error.context(format!("and no checkpoint could be written: {unsaved:#}")))
+            }
         }
     }
 

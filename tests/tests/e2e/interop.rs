@@ -14,7 +14,7 @@ print(json.dumps({
     "student": shapes(c["student"]), "teacher": shapes(c["teacher"]),
     "memory": shapes(c["student_mem"]),
     "losses": {k: shapes(c[k]) for k in ("instance-sup.", "local-group-sup.", "group-sup.")},
-    "groups": [[g["name"], g["apply_wd"], len(g["params"])] for g in c["optimizer"]["param_groups"]],
+    "groups": [[g["name"], g.get("apply_wd"), len(g["params"])] for g in c["optimizer"]["param_groups"]],
     "moments": len(c["optimizer"]["state"]),
 }))
 "#;
@@ -39,7 +39,8 @@ fn torch_opens_a_run_s_checkpoint_and_finds_the_published_names_and_shapes() {
     };
     // The tiny network has two blocks where vit_small has twelve; everything else has the same names in the same order.
     let kept = |name: &String| !(2..12).any(|block| name.contains(&format!("backbone.blocks.{block}.")));
-    let student: Vec<String> = names(&golden["student"]).into_iter().filter(kept).map(|n| format!("module.{n}")).collect();
+    let student: Vec<String> =
+        names(&golden["student"]).into_iter().filter(kept).map(|n| format!("module.{n}")).collect();
     let teacher: Vec<String> = names(&golden["teacher"]).into_iter().filter(kept).collect();
     assert_eq!(names(&read["student"]), student);
     assert_eq!(names(&read["teacher"]), teacher);

@@ -18,11 +18,8 @@ fn get(address: &str, path: &str) -> String {
 
 /// Starts a long run with meters on a free port; gives the process and the address that it names.
 fn metered(lab: &Lab) -> (std::process::Child, String) {
-    let mut command = lab.train("run", &["--epochs=100000", "--saveckp_freq=0"]);
-    // The tiny settings switch the meters off; the last word is the environment's in no case, so a file brings it.
-    let arguments: Vec<_> = command.get_args().filter(|a| *a != "--metrics_addr=off").map(ToOwned::to_owned).collect();
-    command = std::process::Command::new(crate::support::binary("mugs-pipeline"));
-    command.args(arguments).arg("--metrics_addr=127.0.0.1:0").stderr(Stdio::piped()).env("OMP_NUM_THREADS", "1");
+    let mut command = lab.train("run", &["--epochs=100000", "--saveckp_freq=0", "--metrics_addr=127.0.0.1:0"]);
+    command.stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let line = lines.find(|line| line.as_ref().unwrap().contains("meters on http://")).unwrap().unwrap();
@@ -66,11 +63,23 @@ fn every_promised_family_is_served_and_true() {
 
     let families: BTreeSet<&str> = types.keys().map(String::as_str).collect();
     for family in [
-        "mugs_stage_items_total", "mugs_stage_bytes_total", "mugs_stage_busy_seconds_total",
-        "mugs_stage_send_wait_seconds_total", "mugs_stage_recv_wait_seconds_total", "mugs_channel_items",
-        "mugs_channel_capacity_items", "mugs_step_duration_seconds", "mugs_data_wait_seconds", "mugs_train_loss",
-        "mugs_learning_rate", "mugs_train_step", "mugs_train_epoch", "mugs_images_total",
-        "mugs_checkpoint_last_success_timestamp_seconds", "mugs_fetch_retries_total", "mugs_build_info",
+        "mugs_stage_items_total",
+        "mugs_stage_bytes_total",
+        "mugs_stage_busy_seconds_total",
+        "mugs_stage_send_wait_seconds_total",
+        "mugs_stage_recv_wait_seconds_total",
+        "mugs_channel_items",
+        "mugs_channel_capacity_items",
+        "mugs_step_duration_seconds",
+        "mugs_data_wait_seconds",
+        "mugs_train_loss",
+        "mugs_learning_rate",
+        "mugs_train_step",
+        "mugs_train_epoch",
+        "mugs_images_total",
+        "mugs_checkpoint_last_success_timestamp_seconds",
+        "mugs_fetch_retries_total",
+        "mugs_build_info",
         "process_resident_memory_bytes",
     ] {
         assert!(families.contains(family), "{family} is missing among {families:?}");
@@ -88,7 +97,9 @@ fn every_promised_family_is_served_and_true() {
     }
     // What left the last stage is what the training thread took, but for what waits in between.
     let items = |stage: &str| values[&format!("mugs_stage_items_total{{stage=\"{stage}\"}}")];
-    assert!(items("fetch") >= items("decode") && items("decode") >= items("crop") && items("crop") >= 4.0 * items("batch"));
+    assert!(
+        items("fetch") >= items("decode") && items("decode") >= items("crop") && items("crop") >= 4.0 * items("batch")
+    );
     assert!(items("render") >= items("learn") && items("learn") >= step);
     assert!(!values.keys().any(|name| name.contains("class")), "no key, shard or path in any label");
 }
@@ -98,10 +109,7 @@ fn an_address_that_is_taken_is_an_error_when_it_was_asked_for() {
     let lab = Lab::new(23);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut command = lab.train("run", &[]);
-    let arguments: Vec<_> = command.get_args().filter(|a| *a != "--metrics_addr=off").map(ToOwned::to_owned).collect();
-    command = std::process::Command::new(crate::support::binary("mugs-pipeline"));
-    let failed = run(command.args(arguments).arg(format!("--metrics_addr={address}")));
+    let failed = run(&mut lab.train("run", &[&format!("--metrics_addr={address}")]));
     assert_eq!(failed.status.code(), Some(1));
     assert!(text(&failed.stderr).contains(&address), "{}", text(&failed.stderr));
 }

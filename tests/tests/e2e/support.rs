@@ -54,7 +54,8 @@ impl Lab {
         let source = folder.path().join("pictures");
         pictures(&source, count);
         let set = folder.path().join("set");
-        let packed = run(Command::new(binary("mugs-shard")).args(["pack", "--samples-per-shard", "7"]).args([&source, &set]));
+        let packed =
+            run(Command::new(binary("mugs-shard")).args(["pack", "--samples-per-shard", "7"]).args([&source, &set]));
         assert!(packed.status.success(), "{}", text(&packed.stderr));
         Self { folder, set }
     }
@@ -74,11 +75,29 @@ impl Lab {
 
 /// A network of some thousand weights that still has every part, on crops of 64 and 32 pixels.
 pub const TINY: &[&str] = &[
-    "--patch_size=16", "--embed_dim=32", "--depth=2", "--num_heads=2", "--head_hidden_dim=32",
-    "--predictor_hidden_dim=32", "--instance_out_dim=16", "--instance_queue_size=32", "--local_group_out_dim=16",
-    "--local_group_queue_size=32", "--local_group_knn_top_n=4", "--group_out_dim=32", "--group_bottleneck_dim=16",
-    "--global_crops_size=64", "--size_crops=32", "--local_crops_number=2", "--epochs=3", "--warmup_epochs=1",
-    "--batch_size_per_gpu=4", "--lr=0.05", "--threads=1", "--metrics_addr=off", "--drop_path_rate=0.2",
+    "--patch_size=16",
+    "--embed_dim=32",
+    "--depth=2",
+    "--num_heads=2",
+    "--head_hidden_dim=32",
+    "--predictor_hidden_dim=32",
+    "--instance_out_dim=16",
+    "--instance_queue_size=32",
+    "--local_group_out_dim=16",
+    "--local_group_queue_size=32",
+    "--local_group_knn_top_n=4",
+    "--group_out_dim=32",
+    "--group_bottleneck_dim=16",
+    "--global_crops_size=64",
+    "--size_crops=32",
+    "--local_crops_number=2",
+    "--epochs=3",
+    "--warmup_epochs=1",
+    "--batch_size_per_gpu=4",
+    "--lr=0.05",
+    "--threads=1",
+    "--metrics_addr=off",
+    "--drop_path_rate=0.2",
 ];
 
 /// Runs to the end.
