@@ -15,7 +15,7 @@ pub struct TrainState {
     pub student: OrderedTensors,
     /// The teacher's weights.
     pub teacher: OrderedTensors,
-    /// The student's memory: `queue_q`, `queue_k`, `queue_v`, `queue_ptr`; empty without the local-group head.
+    /// The student's memory: `block.queue_q`, `_k`, `_v` and `_ptr`; empty without the local-group head.
     pub student_memory: OrderedTensors,
     /// The teacher's memory, likewise.
     pub teacher_memory: OrderedTensors,

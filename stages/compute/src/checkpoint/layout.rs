@@ -71,7 +71,7 @@ fn named(tensors: &OrderedTensors, prefix: &str) -> Value {
 }
 
 fn memory(tensors: &OrderedTensors) -> Value {
-    if tensors.is_empty() { Value::None } else { named(tensors, "block.") }
+    if tensors.is_empty() { Value::None } else { named(tensors, "") }
 }
 
 /// A copy of an option; tensors and objects are none.
@@ -202,7 +202,7 @@ fn tensors(key: &str, value: &Value, prefix: &str) -> Result<OrderedTensors, Lay
 fn memory_tensors(key: &str, root: &Value) -> Result<OrderedTensors, LayoutError> {
     match get(root, key)? {
         Value::None => Ok(Vec::new()),
-        value => tensors(key, value, "block."),
+        value => tensors(key, value, ""),
     }
 }
 

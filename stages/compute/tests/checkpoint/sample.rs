@@ -28,8 +28,8 @@ pub fn checkpoint() -> Checkpoint {
         state: TrainState {
             student: tensors(&root, "student", "module."),
             teacher: tensors(&root, "teacher", ""),
-            student_memory: tensors(&root, "student_mem", "block."),
-            teacher_memory: tensors(&root, "teacher_mem", "block."),
+            student_memory: tensors(&root, "student_mem", ""),
+            teacher_memory: tensors(&root, "teacher_mem", ""),
             losses: losses.iter().map(|name| ((*name).to_owned(), tensors(&root, name, ""))).collect(),
             optimizer: optimizer(root.get("optimizer").unwrap()),
         },
