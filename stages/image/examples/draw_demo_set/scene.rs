@@ -13,6 +13,12 @@ const SIDE: usize = 64;
 /// The least difference in brightness between figure and ground, of 255.
 const CONTRAST: f32 = 70.0;
 
+/// The most by which a figure is turned to either side, in radians.
+const TURN: f32 = 0.3;
+
+/// The most by which a channel differs from gray, of 255.
+const TINT: f32 = 20.0;
+
 /// Everything about a picture but its noise.
 pub struct Scene {
     class: Class,
@@ -32,9 +38,9 @@ pub struct Scene {
 impl Scene {
     pub fn draw(class: Class, draws: &mut Draws) -> Scene {
         let middle = SIDE as f32 / 2.0;
-        let share = draws.range_f32(0.18, 0.42);
-        let centre = (middle + draws.range_f32(-7.0, 7.0), middle + draws.range_f32(-7.0, 7.0));
-        let turn = libm::sincosf(draws.range_f32(0.0, 2.0 * PI));
+        let share = draws.range_f32(0.2, 0.4);
+        let centre = (middle + draws.range_f32(-6.0, 6.0), middle + draws.range_f32(-6.0, 6.0));
+        let turn = libm::sincosf(draws.range_f32(-TURN, TURN));
         let period = draws.range_f32(10.0, 20.0);
         let (ground, figure) = colours(draws);
         let (down, right) = libm::sincosf(draws.range_f32(0.0, 2.0 * PI));
@@ -69,10 +75,14 @@ impl Scene {
     }
 }
 
-/// Two random colours that differ in brightness: of the ground, then of the figure.
+/// Two random colours that differ in brightness: of the ground, then of the figure. They are muted: strong colours would
+/// tell one picture from another, and a network that is asked to do so would look at nothing else.
 fn colours(draws: &mut Draws) -> ([f32; 3], [f32; 3]) {
     loop {
-        let [ground, figure] = [(); 2].map(|()| [(); 3].map(|()| draws.range_f32(20.0, 235.0)));
+        let [ground, figure] = [(); 2].map(|()| {
+            let gray = draws.range_f32(25.0, 230.0);
+            [(); 3].map(|()| gray + draws.range_f32(-TINT, TINT))
+        });
         if (brightness(ground) - brightness(figure)).abs() >= CONTRAST {
             return (ground, figure);
         }
