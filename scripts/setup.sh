@@ -84,7 +84,7 @@ libtorch() {
     fi
     if [ -e .libtorch/link/lib/libtorch_cpu.so ]; then
         case "$(cat $stamp 2>/dev/null):$kind" in
-            "$TORCH own:own" | "$TORCH full:full" | "$TORCH full:cpu" | "$TORCH cpu:cpu") return ;;
+            "$TORCH own $python:own" | "$TORCH full $python:full" | "$TORCH full $python:cpu" | "$TORCH cpu $python:cpu") return ;;
         esac
     fi
     if [ "$kind" = full ]; then
@@ -96,7 +96,7 @@ libtorch() {
             die "the wheels of torch $TORCH could not be fetched: is there a network?"
     fi
     scripts/torch-link.sh "$python" .libtorch/link
-    echo "$TORCH $kind" >$stamp
+    echo "$TORCH $kind $python" >$stamp
 }
 
 test_packages() {
