@@ -80,6 +80,9 @@ pub struct BenchArgs {
     /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// A TOML file with options; flags override it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The options.
     #[command(flatten)]
     pub options: Flags,
@@ -100,6 +103,9 @@ pub struct CropsArgs {
     /// Pictures to show: the first ones of the first epoch
     #[arg(long, default_value_t = 6, value_name = "N")]
     pub pictures: usize,
+    /// A TOML file with options; flags override it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The options.
     #[command(flatten)]
     pub options: Flags,

@@ -39,9 +39,9 @@ struct Stage {
 
 /// Runs the command.
 pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
-    let BenchArgs { workers, seconds, format, options } = arguments;
+    let BenchArgs { workers, seconds, format, config, options } = arguments;
     ensure!(seconds > 0.0, "--seconds {seconds} is no time to measure");
-    let mut config = resolve(None, options)?;
+    let mut config = resolve(config.as_deref(), options)?;
     config.num_workers = workers;
     let set = open_set(&config.data_path)?;
     config.batch_size_per_gpu = config.batch_size_per_gpu.min(usize::try_from(set.manifest().samples)?);

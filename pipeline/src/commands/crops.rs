@@ -26,8 +26,8 @@ const STRONG: [u8; 3] = [240, 130, 20];
 
 /// Runs the command.
 pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
-    let CropsArgs { out, pictures: count, options } = arguments;
-    let config = resolve(None, options)?;
+    let CropsArgs { out, pictures: count, config, options } = arguments;
+    let config = resolve(config.as_deref(), options)?;
     ensure!(count > 0, "--pictures is 0: there is nothing to draw");
     let planner = Planner::new(config.seed, &config.crops()?)?;
     let cropper = Cropper::new(planner.clone());
