@@ -8,7 +8,7 @@ rm -rf "$MUGS_TEST_TALLY"
 mkdir -p "$MUGS_TEST_TALLY"
 
 # The binaries first, so that end-to-end tests find them whatever cargo chooses to run first.
-cargo build --release --locked -p mugs-shards -p mugs-pipeline
+cargo build --release --locked --workspace --bins
 status=0
 cargo test --release --locked --workspace --no-fail-fast "$@" || status=$?
 
