@@ -17,7 +17,7 @@ const CONTRAST: f32 = 70.0;
 const TURN: f32 = 0.3;
 
 /// The most by which a channel differs from gray, of 255.
-const TINT: f32 = 45.0;
+const TINT: f32 = 20.0;
 
 /// Everything about a picture but its noise.
 pub struct Scene {
