@@ -3,9 +3,9 @@
 mod input;
 mod report;
 mod restore;
-mod session;
+mod training;
 
-pub use self::session::train_config;
+pub use self::training::train_config;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use mugs_flow::StopHandle;
 
-use self::session::Session;
+use self::training::Training;
 use crate::cli::TrainArgs;
 use crate::commands::open_set;
 use crate::config::{RunConfig, resolve};
@@ -34,19 +34,19 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     tch::set_num_threads(i32::try_from(config.step_threads())?);
     let folder = RunFolder::open(Path::new(&config.output_dir))?;
 
-    let mut session = Session::open(config, &set, folder)?;
-    if session.is_done() {
-        tracing::info!("nothing is left to do: step {} is done", session.steps_done());
+    let mut training = Training::open(config, &set, folder)?;
+    if training.is_done() {
+        tracing::info!("nothing is left to do: step {} is done", training.steps_done());
         return Ok(ExitCode::SUCCESS);
     }
-    let stages = topology::start(session.config(), set, session.cursor(), session.config().epochs as u32)?;
+    let stages = topology::start(training.config(), set, training.cursor(), training.config().epochs as u32)?;
     let exporter = Exporter::install(stages.batches.meters())?;
     let meters = TrainMeters::register();
-    let _server = status(session.config(), exporter)?;
+    let _server = status(training.config(), exporter)?;
     let _watch = Watch::start(signals.clone(), stages.batches.stop_handle())?;
-    match session.run(stages, &signals, meters)? {
+    match training.run(stages, &signals, meters)? {
         Some(stop) => {
-            tracing::info!("stopped by {} after step {}; the same command goes on", stop.name(), session.steps_done());
+            tracing::info!("stopped by {} after step {}; the same command goes on", stop.name(), training.steps_done());
             Ok(ExitCode::from(stop.exit_code()))
         }
         None => Ok(ExitCode::SUCCESS),

@@ -23,7 +23,7 @@ use crate::status::TrainMeters;
 use crate::topology::DataStages;
 
 /// A run, between two steps.
-pub struct Session {
+pub struct Training {
     config: RunConfig,
     folder: RunFolder,
     log: RunLog,
@@ -39,7 +39,7 @@ pub struct Session {
     unsaved: u64,
 }
 
-impl Session {
+impl Training {
     /// Goes on with the run in the folder, or begins one.
     pub fn open(mut config: RunConfig, set: &ShardSet, folder: RunFolder) -> Result<Self> {
         let before = restore::restore(&folder.checkpoint(), &config, set)?;
