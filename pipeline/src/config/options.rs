@@ -112,7 +112,7 @@ options! {
         weight_decay: f64 = 0.04;
         /// Weight decay at the end; cosine in between [default: 0.2]
         weight_decay_end: f64 = 0.2;
-        /// Largest L2 norm of each parameter tensor's gradient; 0 switches clipping off [default: 3.0]
+        /// Largest L2 norm of each parameter tensor's gradient, for vit_large a tenth of it after epoch 100; 0 switches clipping off [default: 3.0]
         clip_grad: f64 = 3.0;
         /// Epochs in which the group head's last layer gets no gradient [default: 1]
         freeze_last_layer: usize = 1;

@@ -88,6 +88,8 @@ impl RunConfig {
                     .context("--group_warmup_teacher_temp_epochs is too large")?,
             },
             freeze_last_layer: u32::try_from(self.freeze_last_layer).context("--freeze_last_layer is too large")?,
+            clip_grad: self.clip_grad,
+            clips_harder_late: self.arch.parse::<Arch>()? == Arch::VitLarge,
         };
         Ok(Schedules::new(&config)?)
     }

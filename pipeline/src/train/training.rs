@@ -206,11 +206,7 @@ fn steps_per_epoch(config: &RunConfig, set: &ShardSet) -> Result<u64> {
 
 /// The trainer's part of a configuration.
 pub fn train_config(config: &RunConfig) -> TrainConfig {
-    TrainConfig {
-        losses: config.losses(),
-        clip_grad: config.clip_grad,
-        patch_embed_lr_mult: config.patch_embed_lr_mult,
-    }
+    TrainConfig { losses: config.losses(), patch_embed_lr_mult: config.patch_embed_lr_mult }
 }
 
 /// The configuration as the published checkpoints hold it, under `args`.

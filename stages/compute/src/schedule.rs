@@ -124,6 +124,10 @@ pub struct ScheduleConfig {
     pub teacher_temp: TeacherTemperature,
     /// Epochs in which the group head's last layer gets no gradient.
     pub freeze_last_layer: u32,
+    /// L2 norm to which each parameter's gradient is clipped; 0 switches clipping off.
+    pub clip_grad: f64,
+    /// Whether `clip_grad` falls to a tenth after epoch 100, as published for vit_large.
+    pub clips_harder_late: bool,
 }
 
 /// The rates of one step.
@@ -139,7 +143,12 @@ pub struct Rates {
     pub teacher_temp: f64,
     /// Whether the group head's last layer stays as it is.
     pub freeze_last_layer: bool,
+    /// L2 norm to which each parameter's gradient is clipped; 0 switches clipping off.
+    pub clip_grad: f64,
 }
+
+/// Up to this epoch, counted from 0, `clip_grad` stays as it is; then it may fall to a tenth (method.md, section 6).
+const LAST_LOOSE_EPOCH: u32 = 100;
 
 /// All schedules of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,6 +159,8 @@ pub struct Schedules {
     momentum: Cosine,
     teacher_temp: TeacherTemperature,
     freeze_last_layer: u32,
+    clip_grad: f64,
+    clips_harder_late: bool,
 }
 
 impl Schedules {
@@ -166,6 +177,8 @@ impl Schedules {
             momentum: Cosine::new(config.momentum_teacher, 1.0, 0, total),
             teacher_temp: config.teacher_temp,
             freeze_last_layer: config.freeze_last_layer,
+            clip_grad: config.clip_grad,
+            clips_harder_late: config.clips_harder_late,
         })
     }
 
@@ -178,6 +191,11 @@ impl Schedules {
             momentum: self.momentum.at(iteration),
             teacher_temp: self.teacher_temp.at(epoch),
             freeze_last_layer: epoch < self.freeze_last_layer,
+            clip_grad: if self.clips_harder_late && epoch > LAST_LOOSE_EPOCH {
+                self.clip_grad / 10.0
+            } else {
+                self.clip_grad
+            },
         }
     }
 }
@@ -196,6 +214,7 @@ fn check(config: &ScheduleConfig) -> Result<(), ScheduleError> {
         ("min_lr", config.min_lr, 0.0..=f64::MAX, "0 or above"),
         ("weight_decay", config.weight_decay, 0.0..=f64::MAX, "0 or above"),
         ("weight_decay_end", config.weight_decay_end, 0.0..=f64::MAX, "0 or above"),
+        ("clip_grad", config.clip_grad, 0.0..=f64::MAX, "0 or above"),
         ("momentum_teacher", config.momentum_teacher, 0.0..=1.0, "between 0 and 1"),
         ("group_warmup_teacher_temp", temperature.start, f64::MIN_POSITIVE..=f64::MAX, "above 0"),
         ("group_teacher_temp", temperature.end, f64::MIN_POSITIVE..=f64::MAX, "above 0"),
@@ -223,7 +242,19 @@ mod tests {
             momentum_teacher: 0.996,
             teacher_temp: TeacherTemperature { start: 0.04, end: 0.07, warmup_epochs: 2 },
             freeze_last_layer: 1,
+            clip_grad: 3.0,
+            clips_harder_late: false,
         }
+    }
+
+    #[test]
+    fn clipping_gets_harder_after_epoch_100_only_where_it_is_asked_for() {
+        let limits = |clips_harder_late| {
+            let schedules = Schedules::new(&ScheduleConfig { epochs: 250, clips_harder_late, ..config() }).unwrap();
+            [0, 100, 101, 249].map(|epoch| schedules.at(epoch, 2).clip_grad)
+        };
+        assert_eq!(limits(false), [3.0; 4]);
+        assert_eq!(limits(true), [3.0, 3.0, 3.0 / 10.0, 3.0 / 10.0]);
     }
 
     #[test]

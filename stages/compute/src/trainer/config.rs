@@ -11,15 +11,13 @@ use crate::model::ConfigError;
 pub struct TrainConfig {
     /// Sizes of queues and memories, temperatures.
     pub losses: LossConfig,
-    /// L2 norm to which each parameter's gradient is clipped; 0 switches clipping off. Default 3.
-    pub clip_grad: f64,
     /// What the patch embedding's learning rate is multiplied by. Default 0.2.
     pub patch_embed_lr_mult: f64,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        TrainConfig { losses: LossConfig::default(), clip_grad: 3.0, patch_embed_lr_mult: 0.2 }
+        TrainConfig { losses: LossConfig::default(), patch_embed_lr_mult: 0.2 }
     }
 }
 
@@ -36,7 +34,6 @@ impl TrainConfig {
             ("instance_temp", self.losses.instance_temp, f64::MIN_POSITIVE, "finite, above 0"),
             ("local_group_temp", self.losses.local_group_temp, f64::MIN_POSITIVE, "finite, above 0"),
             ("group_student_temp", self.losses.group_student_temp, f64::MIN_POSITIVE, "finite, above 0"),
-            ("clip_grad", self.clip_grad, 0.0, "finite, 0 or above"),
             ("patch_embed_lr_mult", self.patch_embed_lr_mult, 0.0, "finite, 0 or above"),
         ];
         match checks.into_iter().find(|(_, value, least, _)| !(value.is_finite() && value >= least)) {

@@ -40,7 +40,6 @@ pub struct Trainer {
     losses: Losses,
     optimizer: AdamW,
     average: Average,
-    clip_grad: f64,
     seed: u64,
     device: Device,
 }
@@ -84,7 +83,6 @@ impl Trainer {
             average: Average::new(&teacher, &student),
             student,
             teacher,
-            clip_grad: config.clip_grad,
             seed,
             device,
         })
@@ -173,7 +171,7 @@ impl Trainer {
         // Gradients are returned, not left in the parameters: each is freed once it has been used.
         let gradients = Tensor::f_run_backward(&[terms.total], &self.optimizer.parameters(), false, false)
             .map_err(|source| StepError::Backward { step, source })?;
-        let limit = self.clip_grad;
+        let limit = rates.clip_grad;
         self.optimizer.step(rates.lr, rates.weight_decay, gradients, |name, raw| {
             let clipped = clip(&raw, limit);
             watch(Gradient { name, raw: &raw, clipped: &clipped });

@@ -30,6 +30,8 @@ fn recipe(recipe: &Value, steps_per_epoch: u64) -> ScheduleConfig {
             warmup_epochs: count("warmup_teacher_temp_epochs") as u32,
         },
         freeze_last_layer: 1,
+        clip_grad: 3.0,
+        clips_harder_late: false,
     }
 }
 

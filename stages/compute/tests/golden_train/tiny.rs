@@ -19,7 +19,7 @@ const IMAGES: u64 = 4;
 
 pub fn train_config() -> TrainConfig {
     let losses = LossConfig { instance_queue_size: 64, local_group_queue_size: 64, ..LossConfig::default() };
-    TrainConfig { losses, clip_grad: 0.3, ..TrainConfig::default() }
+    TrainConfig { losses, ..TrainConfig::default() }
 }
 
 pub fn model_config(norm_last_layer: bool) -> ModelConfig {
@@ -39,6 +39,8 @@ pub fn schedules() -> Schedules {
         momentum_teacher: 0.9,
         teacher_temp: TeacherTemperature { start: 0.04, end: 0.07, warmup_epochs: 2 },
         freeze_last_layer: 1,
+        clip_grad: 0.3,
+        clips_harder_late: false,
     };
     Schedules::new(&config).unwrap()
 }
