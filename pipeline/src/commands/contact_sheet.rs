@@ -7,6 +7,9 @@ use mugs_image::ops::tensor::{MEAN, STD};
 const GAP: usize = 6;
 const FRAME: usize = 2;
 
+/// Crops whose largest is smaller are magnified by a whole number, so that a person sees each of their pixels.
+const LEGIBLE: usize = 96;
+
 /// A crop in its frame.
 pub struct Framed {
     /// The crop.
@@ -32,7 +35,12 @@ impl ContactSheet {
     }
 
     /// The finished picture.
-    pub fn draw(&self) -> Image {
+    pub fn draw(mut self) -> Image {
+        let largest = self.rows.iter().flatten().map(|crop| crop.image.height).max().unwrap_or(LEGIBLE);
+        let times = LEGIBLE.div_ceil(largest.max(1));
+        for crop in self.rows.iter_mut().flatten().filter(|_| times > 1) {
+            crop.image = magnified(&crop.image, times);
+        }
         let places: Vec<Vec<(usize, usize)>> = self.rows.iter().map(|row| places(row)).collect();
         let extent = |row: &[Framed], places: &[(usize, usize)], side: fn(&Framed, &(usize, usize)) -> usize| {
             row.iter().zip(places).map(|(crop, place)| side(crop, place)).max().unwrap_or(0) + GAP
@@ -50,6 +58,17 @@ impl ContactSheet {
         }
         sheet
     }
+}
+
+/// Every pixel as a square of `times` by `times`.
+fn magnified(image: &Image, times: usize) -> Image {
+    let mut large = Image::filled(image.width * times, image.height * times, [0; 3]);
+    let row = large.width;
+    for (number, pixel) in large.pixels.chunks_exact_mut(3).enumerate() {
+        let at = (number / row / times * image.width + number % row / times) * 3;
+        pixel.copy_from_slice(&image.pixels[at..at + 3]);
+    }
+    large
 }
 
 /// Where the crops of a row go, left and top in its own pixels.
@@ -115,11 +134,23 @@ mod tests {
     #[test]
     fn a_sheet_holds_every_crop_in_its_frame() {
         let mut sheet = ContactSheet::new();
-        sheet.row(vec![framed(10)]);
-        sheet.row(vec![framed(10), framed(10)]);
+        sheet.row(vec![framed(100)]);
+        sheet.row(vec![framed(100), framed(100)]);
         let image = sheet.draw();
-        assert_eq!((image.width, image.height), (10 + 6 + 10 + 3 * 6 - 6, 2 * 16 + 6));
+        assert_eq!((image.width, image.height), (2 * 100 + 3 * 6, 2 * 106 + 6));
         let count = |colour: [u8; 3]| image.pixels.chunks_exact(3).filter(|pixel| **pixel == colour).count();
-        assert_eq!((count([1, 2, 3]), count([9; 3])), (3 * 64, 3 * 36));
+        assert_eq!((count([1, 2, 3]), count([9; 3])), (3 * (100 * 100 - 96 * 96), 3 * 96 * 96));
+    }
+
+    #[test]
+    fn small_crops_are_magnified_by_a_whole_number() {
+        let mut sheet = ContactSheet::new();
+        sheet.row(vec![framed(32), framed(16)]);
+        let image = sheet.draw();
+        assert_eq!((image.width, image.height), (3 * (32 + 16) + 3 * 6, 3 * 32 + 2 * 6));
+        let image = Image { width: 2, height: 1, pixels: vec![1, 2, 3, 4, 5, 6] };
+        let large = magnified(&image, 2);
+        assert_eq!((large.width, large.height), (4, 2));
+        assert_eq!(large.pixels, [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6].repeat(2));
     }
 }
