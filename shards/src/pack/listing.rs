@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::error::PackError;
 use super::key::Keys;
 use crate::index::PICTURE_EXTENSIONS;
+use crate::source::Ignored;
 
 /// A picture to be packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,15 +23,6 @@ pub(crate) struct Picture {
     /// Lower case.
     pub(crate) extension: &'static str,
     pub(crate) label: u32,
-}
-
-/// Files that are no pictures by their names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Ignored {
-    /// How many.
-    pub count: u64,
-    /// The first of them, at most 10, relative to the source; bytes that are not UTF-8 are shown as U+FFFD.
-    pub first: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -126,13 +118,8 @@ impl Lister<'_> {
     }
 
     fn ignore(&mut self, path: &Path) {
-        const NAMED: usize = 10;
-        let relative = self.relative(path).to_string_lossy().into_owned();
-        let ignored = &mut self.listing.ignored;
-        ignored.count += 1;
-        if ignored.first.len() < NAMED {
-            ignored.first.push(relative);
-        }
+        let relative = self.relative(path).as_os_str().to_owned();
+        self.listing.ignored.add(&relative);
     }
 
     fn relative<'p>(&self, path: &'p Path) -> &'p Path {

@@ -19,9 +19,9 @@ use self::listing::{Listing, Picture};
 use self::read::{Ordered, read_ahead};
 use self::writer::ShardWriter;
 use crate::manifest::{MANIFEST, Manifest, ShardInfo, valid_name};
+use crate::source::Ignored;
 
 pub use self::error::PackError;
-pub use self::listing::Ignored;
 
 /// Tells whether the bytes of a file are a picture, and if not, what they are: `its content is not …`.
 pub type Inspect<'a> = &'a (dyn Fn(&[u8]) -> Result<(), String> + Sync);
