@@ -91,6 +91,18 @@ pub enum ShardError {
         /// Length of the member's data in bytes.
         length: u64,
     },
+    /// The compressed bytes that hold a sample cannot be decompressed.
+    #[error("shard {path} is damaged: the frame at offset {offset} that holds {key} cannot be decompressed: {reason}")]
+    Frame {
+        /// The shard.
+        path: PathBuf,
+        /// The sample.
+        key: String,
+        /// Where the frame begins, in bytes from the start of the file.
+        offset: u64,
+        /// What does not fit.
+        reason: String,
+    },
     /// A label is no number or names no class of the manifest.
     #[error("shard {path} has a bad label: {key}.cls at offset {offset} {reason}")]
     Label {
@@ -118,12 +130,13 @@ pub enum ShardError {
 }
 
 impl ShardError {
-    /// A word for counting errors: `io`, `truncated`, `checksum`, `label`, `index`, `manifest` or `range`.
+    /// A word for counting errors: `io`, `truncated`, `checksum`, `frame`, `label`, `index`, `manifest` or `range`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Io { .. } => "io",
             Self::Size { .. } | Self::Truncated { .. } => "truncated",
             Self::Checksum { .. } => "checksum",
+            Self::Frame { .. } => "frame",
             Self::Label { .. } => "label",
             Self::Index { .. } => "index",
             Self::NotASet { .. } | Self::Version { .. } | Self::Manifest { .. } => "manifest",
@@ -133,7 +146,7 @@ impl ShardError {
 
     /// Whether the bytes of one sample are at fault, so that the samples around it can still be read.
     pub fn is_bad_sample(&self) -> bool {
-        matches!(self, Self::Truncated { .. } | Self::Checksum { .. } | Self::Label { .. })
+        matches!(self, Self::Truncated { .. } | Self::Checksum { .. } | Self::Frame { .. } | Self::Label { .. })
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod checksum;
 mod error;
+mod frames;
 mod index;
 mod manifest;
 mod pack;
@@ -24,7 +25,7 @@ mod verify;
 
 pub use checksum::{Checksum, NotAChecksum};
 pub use error::ShardError;
-pub use index::{LABEL_EXTENSION, Member, PICTURE_EXTENSIONS, SampleEntry};
+pub use index::{Frame, LABEL_EXTENSION, Member, PICTURE_EXTENSIONS, SampleEntry};
 pub use manifest::{MANIFEST, Manifest, ShardInfo, VERSION, valid_name};
 pub use pack::{Hooks, Inspect, PackConfig, PackError, PackReport, Progress, pack};
 pub use set::{Sample, ShardReader, ShardSet};

@@ -51,7 +51,11 @@ pub struct Manifest {
     pub samples: u64,
     /// The seed of the order in which the samples were packed.
     pub seed: u64,
-    /// Names of the classes; label `i` means `classes[i]`.
+    /// Whether the tars were made elsewhere and only indexed by us: their files may have any names, and their headers
+    /// need not be ours. Left out of the file if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
+    /// Names of the classes; label `i` means `classes[i]`. Empty where samples have no labels, or labels no names.
     pub classes: Vec<String>,
     /// The shards, at least one.
     pub shards: Vec<ShardInfo>,
@@ -61,15 +65,18 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardInfo {
-    /// The tar's file name, `NAME-000000.tar`.
+    /// The tar's file name, `NAME-000000.tar`, or `NAME-000000.tar.zst` if it is compressed.
     pub file: String,
     /// The index's file name, `NAME-000000.idx`.
     pub index: String,
     /// Samples in the shard, at least 1.
     pub samples: u64,
-    /// Length of the tar in bytes.
+    /// Length of the file in bytes.
     pub bytes: u64,
-    /// XXH3-128 of the whole tar: headers, padding and end blocks too.
+    /// Length of the tar in bytes once it is decompressed; left out for a tar that is not compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tar_bytes: Option<u64>,
+    /// XXH3-128 of the whole file: headers, padding and end blocks too.
     pub xxh3: Checksum,
     /// Length of the index in bytes.
     pub index_bytes: u64,
@@ -78,8 +85,14 @@ pub struct ShardInfo {
 }
 
 /// The file names of shard `number` of the set `name`: the tar and the index.
-pub(crate) fn file_names(name: &str, number: usize) -> (String, String) {
-    (format!("{name}-{number:06}.tar"), format!("{name}-{number:06}.idx"))
+pub(crate) fn file_names(name: &str, number: usize, compressed: bool) -> (String, String) {
+    let ending = if compressed { "tar.zst" } else { "tar" };
+    (format!("{name}-{number:06}.{ending}"), format!("{name}-{number:06}.idx"))
+}
+
+/// Whether `name` can be the name of a file in a set's folder.
+fn plain_file_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && name != MANIFEST && !name.contains(['/', '\0'])
 }
 
 /// Whether `name` can be the name of a set: 1 to 64 letters, digits, `_` and `-`.
@@ -91,10 +104,11 @@ impl Manifest {
     /// The manifest of finished shards.
     pub(crate) fn new(name: &str, seed: u64, classes: Vec<String>, shards: Vec<ShardInfo>) -> Self {
         let samples = shards.iter().map(|shard| shard.samples).sum();
-        Self { format: FORMAT.into(), version: VERSION, name: name.into(), samples, seed, classes, shards }
+        let (format, version, name) = (FORMAT.into(), VERSION, name.into());
+        Self { format, version, name, samples, seed, foreign: false, classes, shards }
     }
 
-    /// Length of all tars together in bytes.
+    /// Length of all shards' files together in bytes.
     pub fn bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.bytes).sum()
     }
@@ -142,8 +156,12 @@ impl Manifest {
             return Err("it lists no shards".into());
         }
         for (number, shard) in self.shards.iter().enumerate() {
-            shard.check(&self.name, number)?;
+            if !self.foreign {
+                shard.check_names(&self.name, number)?;
+            }
+            shard.check()?;
         }
+        self.check_files()?;
         let total = self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(shard.samples));
         if total != Some(self.samples) {
             return Err(format!("its shards do not add up to its {} samples", self.samples));
@@ -154,22 +172,50 @@ impl Manifest {
             None => Ok(()),
         }
     }
+
+    /// Whether all files have names of their own, and in this folder.
+    fn check_files(&self) -> Result<(), String> {
+        let mut seen = HashSet::new();
+        let files = self.shards.iter().flat_map(|shard| [&shard.file, &shard.index]);
+        for file in files {
+            if !plain_file_name(file) {
+                return Err(format!("{file:?} is no name of a file in its folder"));
+            }
+            if !seen.insert(file) {
+                return Err(format!("it lists {file} twice"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl ShardInfo {
-    fn check(&self, name: &str, number: usize) -> Result<(), String> {
-        let (file, index) = file_names(name, number);
+    /// Length of the tar in bytes, decompressed if it is compressed.
+    pub fn tar_bytes(&self) -> u64 {
+        self.tar_bytes.unwrap_or(self.bytes)
+    }
+
+    /// Whether the names are those that packing gives.
+    fn check_names(&self, name: &str, number: usize) -> Result<(), String> {
+        let (file, index) = file_names(name, number, self.tar_bytes.is_some());
+        if !self.tar_bytes().is_multiple_of(ustar::BLOCK) {
+            return Err(format!("shard {} has {} bytes, which are no whole blocks", self.file, self.tar_bytes()));
+        }
         if self.file != file || self.index != index {
             return Err(format!(
                 "shard {number} is called {:?} and {:?}, not {file} and {index}",
                 self.file, self.index
             ));
         }
-        // A sample takes at least one header and the tar at least its end blocks.
-        let least = self.samples.checked_mul(ustar::BLOCK).and_then(|bytes| bytes.checked_add(ustar::END.len() as u64));
-        if self.samples == 0 || !self.bytes.is_multiple_of(ustar::BLOCK) || least.is_none_or(|least| self.bytes < least)
-        {
-            return Err(format!("shard {file} cannot hold {} samples in {} bytes", self.samples, self.bytes));
+        Ok(())
+    }
+
+    /// Whether the tar can hold the samples: each takes at least one header.
+    fn check(&self) -> Result<(), String> {
+        let (samples, bytes) = (self.samples, self.tar_bytes());
+        let least = samples.checked_mul(ustar::BLOCK);
+        if samples == 0 || least.is_none_or(|least| bytes < least) {
+            return Err(format!("shard {} cannot hold {samples} samples in {bytes} bytes", self.file));
         }
         Ok(())
     }
@@ -217,9 +263,10 @@ mod tests {
 
     fn example() -> Manifest {
         let shard = |number, samples| {
-            let (file, index) = file_names("train", number);
+            let (file, index) = file_names("train", number, number == 1);
             let sum = Checksum::of(file.as_bytes());
-            ShardInfo { file, index, samples, bytes: 4096, xxh3: sum, index_bytes: 200, index_xxh3: sum }
+            let tar_bytes = (number == 1).then_some(8192);
+            ShardInfo { file, index, samples, bytes: 4096, tar_bytes, xxh3: sum, index_bytes: 200, index_xxh3: sum }
         };
         Manifest::new("train", 7, vec!["ant".into(), "bee".into()], vec![shard(0, 2), shard(1, 1)])
     }
@@ -254,7 +301,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_seen_behind_a_right_checksum() {
-        let faults: [fn(&mut Manifest); 8] = [
+        let faults: [fn(&mut Manifest); 12] = [
             |m| m.samples += 1,
             |m| m.shards[1].file = "../train-000001.tar".into(),
             |m| m.shards.swap(0, 1),
@@ -263,6 +310,10 @@ mod tests {
             |m| m.shards[0].samples = u64::MAX,
             |m| m.shards[0].bytes += 1,
             |m| m.name = "a/b".into(),
+            |m| m.shards[1].tar_bytes = None,
+            |m| m.shards[1].tar_bytes = Some(511),
+            |m| (m.foreign, m.shards[0].file) = (true, "../a.tar".into()),
+            |m| (m.foreign, m.shards[0].file) = (true, m.shards[1].index.clone()),
         ];
         for (number, fault) in faults.into_iter().enumerate() {
             let mut manifest = example();
@@ -270,6 +321,13 @@ mod tests {
             let (text, _) = manifest.seal().unwrap();
             assert!(parse(&text).is_err(), "fault {number}");
         }
+    }
+
+    #[test]
+    fn tars_made_elsewhere_may_have_any_names() {
+        let mut manifest = example();
+        (manifest.foreign, manifest.shards[0].file) = (true, "imagenet1k-train-0000.tar".into());
+        assert_eq!(parse(&manifest.seal().unwrap().0).unwrap(), manifest);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::checksum::Checksum;
 use crate::error::ShardError;
-use crate::index::{self, Member, SampleEntry};
+use crate::frames::Frames;
+use crate::index::{self, Index, Member, SampleEntry};
 use crate::manifest::{Manifest, ShardInfo};
 
 /// A set of shards in a folder.
@@ -82,7 +83,7 @@ impl ShardSet {
             let path = self.folder.clone();
             return Err(ShardError::OutOfRange { path, what: "shards", count: shards.len(), asked: number });
         };
-        let entries = self.read_index(shard)?;
+        let Index { samples: entries, frames } = self.read_index(shard)?;
         let path = self.folder.join(&shard.file);
         let (file, bytes) = open_file(&path).map_err(|source| ShardError::Io { path: path.clone(), source })?;
         Ok(ShardReader {
@@ -92,12 +93,13 @@ impl ShardSet {
             file,
             bytes,
             entries,
+            frames: Frames::new(frames),
             set: self.manifest.clone(),
         })
     }
 
     /// Reads a shard's index and compares it with the manifest.
-    pub(crate) fn read_index(&self, shard: &ShardInfo) -> Result<Vec<SampleEntry>, ShardError> {
+    pub(crate) fn read_index(&self, shard: &ShardInfo) -> Result<Index, ShardError> {
         let path = self.folder.join(&shard.index);
         let bytes = self.index_bytes(shard)?;
         let fault = |offset, reason| ShardError::Index { path: path.clone(), offset, reason };
@@ -105,12 +107,14 @@ impl ShardSet {
         if found != shard.index_xxh3 {
             return Err(fault(None, format!("its checksum is {found}, the manifest says {}", shard.index_xxh3)));
         }
-        let entries = index::parse(&bytes, shard.bytes).map_err(|f| fault(Some(f.offset), f.reason))?;
-        if entries.len() as u64 != shard.samples {
-            let reason = format!("it has {} samples, the manifest says {}", entries.len(), shard.samples);
+        let compressed = shard.tar_bytes.map(|_| shard.bytes);
+        let index = index::parse(&bytes, shard.tar_bytes(), compressed);
+        let index = index.map_err(|f| fault(Some(f.offset), f.reason))?;
+        if index.samples.len() as u64 != shard.samples {
+            let reason = format!("it has {} samples, the manifest says {}", index.samples.len(), shard.samples);
             return Err(fault(None, reason));
         }
-        Ok(entries)
+        Ok(index)
     }
 
     /// The bytes of a shard's index, if they are as many as the manifest says.
@@ -151,6 +155,7 @@ pub struct ShardReader {
     /// Length of the file when it was opened; bounds every allocation.
     bytes: u64,
     entries: Vec<SampleEntry>,
+    frames: Frames,
     set: Arc<Manifest>,
 }
 
@@ -163,7 +168,7 @@ pub struct Sample {
     pub shard: usize,
     /// The file name of that shard.
     pub shard_name: Arc<str>,
-    /// Where the picture's bytes begin, from the start of the shard.
+    /// Where the picture's bytes begin, from the start of the tar (for a compressed shard, of what it decompresses to).
     pub offset: u64,
     /// The picture's extension, lower case. What the picture is follows from its content, not from this.
     pub extension: Arc<str>,
@@ -231,6 +236,10 @@ impl ShardReader {
 
     /// The bytes from the first member's data to the last one's end, in one read, and where they begin.
     fn read_members(&self, entry: &SampleEntry) -> Result<(u64, Bytes), ShardError> {
+        if let Some(first) = entry.members.first().filter(|_| !self.frames.is_empty()) {
+            let read = self.frames.read(&self.file, first.offset);
+            return read.map_err(|fault| fault.of(&self.path, &entry.key, first.offset, self.bytes));
+        }
         if let Some(cut) = entry.members.iter().find(|member| member.end() > self.bytes) {
             return Err(self.truncated(entry, cut, self.bytes));
         }

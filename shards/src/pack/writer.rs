@@ -25,7 +25,7 @@ pub(crate) struct ShardWriter {
 
 impl ShardWriter {
     pub(crate) fn create(destination: &Destination, set: &str, number: usize) -> Result<Self, PackError> {
-        let names = file_names(set, number);
+        let names = file_names(set, number, false);
         let tar = BufWriter::with_capacity(BUFFER, AtomicFile::create(destination, &names.0)?);
         Ok(Self { tar, hash: Hasher::default(), bytes: 0, samples: 0, index: index::HEADER.into(), names })
     }
@@ -72,6 +72,15 @@ impl ShardWriter {
         destination.commit(tar)?;
         destination.write(&index_file, index.as_bytes())?;
         let (xxh3, index_xxh3) = (hash.finish(), Checksum::of(index.as_bytes()));
-        Ok(ShardInfo { file, index: index_file, samples, bytes, xxh3, index_bytes: index.len() as u64, index_xxh3 })
+        Ok(ShardInfo {
+            file,
+            index: index_file,
+            samples,
+            bytes,
+            tar_bytes: None,
+            xxh3,
+            index_bytes: index.len() as u64,
+            index_xxh3,
+        })
     }
 }

@@ -108,7 +108,7 @@ fn verify_shards(set: &ShardSet, workers: usize, hooks: VerifyHooks<'_>) -> (Vec
 fn verify_shard(set: &ShardSet, shard: &ShardInfo, hooks: VerifyHooks<'_>) -> (Vec<Problem>, u64) {
     let path = set.folder().join(&shard.file);
     let (entries, mut problems) = match set.read_index(shard) {
-        Ok(entries) => (Some(entries), Vec::new()),
+        Ok(index) => (Some(index.samples), Vec::new()),
         Err(error) => (None, vec![index_problem(shard, &error)]),
     };
     let scanned = scan::scan(&path, shard, entries.as_deref().unwrap_or_default(), hooks);
