@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::checksum::Checksum;
 use crate::pack::PackError;
 
 /// A sample of a source, in the source's order.
@@ -36,6 +37,8 @@ pub(crate) struct Part {
     pub(crate) place: Place,
     /// How many bytes it has; a file that has another length by the time it is read has changed, which is an error.
     pub(crate) length: u64,
+    /// The checksum that the source has of them (our own sets do): bytes that do not have it are an error.
+    pub(crate) xxh3: Option<Checksum>,
 }
 
 /// Where bytes lie.
