@@ -20,6 +20,7 @@ mod pack;
 mod set;
 #[expect(dead_code, reason = "packing is moved onto it step by step")]
 mod source;
+pub mod tar;
 mod ustar;
 mod verify;
 

@@ -1,19 +1,21 @@
 //! What the index of a tar must be, to find the wrong byte of a damaged one.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
+use std::path::Path;
 
 use super::Problem;
 use crate::checksum::Hasher;
 use crate::index;
 use crate::manifest::ShardInfo;
 use crate::set::ShardSet;
+use crate::tar::{Dots, TarStream, split_name};
 
 /// Finds the first byte in which the index of `shard` differs from the one that its tar, which must be right, asks
 /// for. None if that is not found: then the index as a whole is all that can be named.
 pub(crate) fn compare(set: &ShardSet, shard: &ShardInfo) -> Option<Problem> {
     let found = set.index_bytes(shard).ok()?;
-    let expected = index_of(File::open(set.folder().join(&shard.file)).ok()?).ok()?;
+    let expected = index_of(&set.folder().join(&shard.file)).ok()?;
     let offset = found.iter().zip(expected.as_bytes()).position(|(found, expected)| found != expected)?;
     let line = expected[..offset].rfind('\n').map_or(0, |end| end + 1);
     let key = expected[line..].split('\t').next().filter(|_| line > 0).map(str::to_owned);
@@ -24,16 +26,14 @@ pub(crate) fn compare(set: &ShardSet, shard: &ShardInfo) -> Option<Problem> {
     Some(Problem { file: shard.index.clone(), key, offset: Some(offset as u64), what })
 }
 
-fn index_of(tar: File) -> io::Result<String> {
-    let mut archive = tar::Archive::new(BufReader::new(tar));
+fn index_of(path: &Path) -> io::Result<String> {
+    let mut tar = TarStream::new(File::open(path)?, path);
     let mut text = index::HEADER.to_string();
-    for entry in archive.entries_with_seek()? {
-        let mut entry = entry?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let (key, extension) = name.split_once('.').unwrap_or((&name, ""));
-        let (offset, length) = (entry.raw_file_position(), entry.size());
-        let xxh3 = checksum(&mut entry)?;
-        index::push_line(&mut text, key, extension, offset, (length, xxh3));
+    while let Some(member) = tar.next().map_err(io::Error::other)? {
+        let (key, extension) = split_name(&member.name, Dots::First).unwrap_or((&member.name, String::new()));
+        let xxh3 = checksum(&mut tar.read_data())?;
+        let key = String::from_utf8_lossy(key);
+        index::push_line(&mut text, &key, &extension, member.offset, (member.length, xxh3));
     }
     Ok(text)
 }
