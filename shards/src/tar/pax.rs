@@ -19,9 +19,11 @@ impl Attributes {
         let mut rest = data;
         // Some writers fill up with zeros.
         while rest.first().is_some_and(|byte| *byte != 0) {
-            let (keyword, value, behind) = record(rest).map_err(|reason| TarFault::BadPax { reason })?;
-            self.set(keyword, value)?;
-            rest = behind;
+            let record;
+            (record, rest) = split_record(rest).map_err(|reason| TarFault::BadPax { reason })?;
+            let no_value = TarFault::BadPax { reason: "a record has no value" };
+            let equals = record.iter().position(|byte| *byte == b'=').ok_or(no_value)?;
+            self.set(&record[..equals], &record[equals + 1..])?;
         }
         Ok(())
     }
@@ -42,15 +44,14 @@ impl Attributes {
     }
 }
 
-/// Splits off the first record: keyword, value and what follows.
-fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
+/// Splits off the first record, without its length and line break.
+fn split_record(bytes: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let space = bytes.iter().position(|byte| *byte == b' ').ok_or("a record has no length")?;
     let length = decimal(&bytes[..space]).ok_or("the length of a record is not a number")?;
     let end = usize::try_from(length).ok().filter(|end| *end <= bytes.len() && *end > space + 1);
     let (record, behind) = bytes.split_at(end.ok_or("the length of a record is wrong")?);
     let record = record[space + 1..].strip_suffix(b"\n").ok_or("a record does not end in a line break")?;
-    let equals = record.iter().position(|byte| *byte == b'=').ok_or("a record has no value")?;
-    Ok((&record[..equals], &record[equals + 1..], behind))
+    Ok((record, behind))
 }
 
 /// A number of decimal digits, unless it is none or has more than 64 bits.

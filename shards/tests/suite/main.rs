@@ -3,8 +3,11 @@
 
 mod command;
 mod damage;
+mod fixtures;
 mod interop;
 mod packing;
+mod reading;
 mod refusals;
 mod support;
+mod tars;
 mod truncation;
