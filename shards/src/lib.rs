@@ -14,6 +14,8 @@
 mod checksum;
 mod error;
 mod frames;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod manifest;
 mod pack;

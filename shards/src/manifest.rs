@@ -117,11 +117,14 @@ impl Manifest {
     pub(crate) fn seal(&self) -> Result<(Vec<u8>, Checksum), serde_json::Error> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.truncate(text.len() - "\n}".len());
-        text.push_str(SEAL);
-        let checksum = Checksum::of(text.as_bytes());
-        text.push_str(&checksum.to_string());
-        text.push_str(CLOSE);
-        Ok((text.into_bytes(), checksum))
+        Ok(close(text.into_bytes()))
+    }
+
+    /// Reads and checks the bytes of a manifest; also gives its checksum.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, Checksum), String> {
+        let (manifest, checksum) = unseal(bytes)?;
+        manifest.check()?;
+        Ok((manifest, checksum))
     }
 
     /// Reads and checks the manifest of the set in `folder`; also gives its checksum.
@@ -140,8 +143,7 @@ impl Manifest {
         if let Some(found) = newer_version(&bytes) {
             return Err(ShardError::Version { path, found, supported: VERSION });
         }
-        let parsed = unseal(&bytes).and_then(|(manifest, sum)| manifest.check().map(|()| (manifest, sum)));
-        parsed.map_err(|reason| ShardError::Manifest { path, reason })
+        Self::parse(&bytes).map_err(|reason| ShardError::Manifest { path, reason })
     }
 
     /// Whether the fields fit each other.
@@ -232,7 +234,7 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The version of a manifest that this program is too old for; other faults are found elsewhere.
-fn newer_version(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn newer_version(bytes: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Probe {
         format: String,
@@ -240,6 +242,15 @@ fn newer_version(bytes: &[u8]) -> Option<u64> {
     }
     let probe: Probe = serde_json::from_slice(bytes).ok()?;
     (probe.format == FORMAT && probe.version > u64::from(VERSION)).then_some(probe.version)
+}
+
+/// Ends the text of a manifest, which lacks its last `\n}`, with its checksum.
+pub(crate) fn close(mut text: Vec<u8>) -> (Vec<u8>, Checksum) {
+    text.extend_from_slice(SEAL.as_bytes());
+    let checksum = Checksum::of(&text);
+    text.extend_from_slice(checksum.to_string().as_bytes());
+    text.extend_from_slice(CLOSE.as_bytes());
+    (text, checksum)
 }
 
 /// Checks the checksum and parses what it covers.
@@ -269,10 +280,6 @@ mod tests {
             ShardInfo { file, index, samples, bytes: 4096, tar_bytes, xxh3: sum, index_bytes: 200, index_xxh3: sum }
         };
         Manifest::new("train", 7, vec!["ant".into(), "bee".into()], vec![shard(0, 2), shard(1, 1)])
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Manifest, String> {
-        unseal(bytes).and_then(|(manifest, _)| manifest.check().map(|()| manifest))
     }
 
     #[test]
@@ -319,7 +326,7 @@ mod tests {
             let mut manifest = example();
             fault(&mut manifest);
             let (text, _) = manifest.seal().unwrap();
-            assert!(parse(&text).is_err(), "fault {number}");
+            assert!(Manifest::parse(&text).is_err(), "fault {number}");
         }
     }
 
@@ -327,7 +334,7 @@ mod tests {
     fn tars_made_elsewhere_may_have_any_names() {
         let mut manifest = example();
         (manifest.foreign, manifest.shards[0].file) = (true, "imagenet1k-train-0000.tar".into());
-        assert_eq!(parse(&manifest.seal().unwrap().0).unwrap(), manifest);
+        assert_eq!(Manifest::parse(&manifest.seal().unwrap().0).unwrap().0, manifest);
     }
 
     #[test]
