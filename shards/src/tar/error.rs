@@ -166,7 +166,11 @@ impl fmt::Display for TarError {
             Some(member) => write!(f, " (behind {member})")?,
             None => {}
         }
-        write!(f, ": {}", self.fault)
+        match &self.fault {
+            // All else is said by the source.
+            TarFault::Io(_) => Ok(()),
+            fault => write!(f, ": {fault}"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading a tar from beginning to end.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use super::header::Block;
@@ -164,7 +164,7 @@ impl<R: Read> TarStream<R> {
                 let length = length.min(end.saturating_sub(self.at));
                 by(&mut self.input, length).map(|()| length)
             }
-            None => io::copy(&mut (&mut self.input).take(length), &mut io::sink()),
+            None => discard(&mut self.input, length),
         };
         let skipped = skipped.map_err(|error| self.failed(error))?;
         self.at += skipped;
@@ -225,6 +225,24 @@ impl<R: Read> TarStream<R> {
         };
         self.machine.error(self.at, fault)
     }
+}
+
+/// Reads and drops `length` bytes, or as many as there are.
+fn discard(input: &mut impl BufRead, length: u64) -> io::Result<u64> {
+    let mut left = length;
+    while left > 0 {
+        let there = match input.fill_buf() {
+            Ok(buffer) => (buffer.len() as u64).min(left),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if there == 0 {
+            break;
+        }
+        input.consume(there as usize);
+        left -= there;
+    }
+    Ok(length - left)
 }
 
 impl TarStream<File> {
