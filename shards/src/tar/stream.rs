@@ -38,10 +38,11 @@ impl<R: Read> TarStream<R> {
     /// Reads a tar from `reader`, which needs no buffer; `path` is what errors call it. Offsets count from the first
     /// byte that is read.
     pub fn new(reader: R, path: &Path) -> Self {
-        Self::with(BufReader::with_capacity(BUFFER, reader), path)
+        Self::buffered(BufReader::with_capacity(BUFFER, reader), path)
     }
 
-    fn with(input: BufReader<R>, path: &Path) -> Self {
+    /// As [`TarStream::new`], with the buffer that `input` has.
+    pub(crate) fn buffered(input: BufReader<R>, path: &Path) -> Self {
         Self {
             input,
             machine: Machine::new(path),
@@ -259,10 +260,16 @@ impl TarStream<File> {
         };
         let fault = |error| TarError { path: path.into(), offset: 0, member: None, fault: TarFault::Io(error) };
         let Some((start, end)) = seek.map_err(fault)? else { return Ok(Self::new(file, path)) };
-        let mut stream = Self::with(BufReader::with_capacity(SEEK_BUFFER, file), path);
-        let by: SeekBy<File> = |input, length| input.seek_relative(length.min(i64::MAX as u64) as i64);
-        stream.seek = Some((by, end.saturating_sub(start)));
-        Ok(stream)
+        let input = BufReader::with_capacity(SEEK_BUFFER, file);
+        Ok(Self::seeking(input, end.saturating_sub(start), path))
+    }
+}
+
+impl<R: Read + Seek> TarStream<R> {
+    /// Reads a tar that ends after `length` bytes of `input`.
+    pub(crate) fn seeking(input: BufReader<R>, length: u64, path: &Path) -> Self {
+        let by: SeekBy<R> = |input, length| input.seek_relative(length.min(i64::MAX as u64) as i64);
+        Self { seek: Some((by, length)), ..Self::buffered(input, path) }
     }
 }
 
