@@ -52,7 +52,7 @@ pub(super) struct Machine {
     pub(super) warnings: Vec<TarWarning>,
     /// The name of the last member.
     last: Option<Vec<u8>>,
-    /// Where the extended headers of the next member begin, if it has any.
+    /// Where the extended headers of the next member begin, if it has any. Global ones belong to no member.
     start: Option<u64>,
     global: Attributes,
     local: Option<Attributes>,
@@ -95,7 +95,9 @@ impl Machine {
             b'g' => ExtensionKind::Global,
             _ => return self.member(header, at).map(Step::Member),
         };
-        self.start.get_or_insert(at);
+        if !matches!(kind, ExtensionKind::Global) {
+            self.start.get_or_insert(at);
+        }
         let length = header.size().map_err(|fault| self.error(at, fault))?;
         if length > EXTENSION_LIMIT {
             return Err(self.error(at, TarFault::LongHeader { length, limit: EXTENSION_LIMIT }));
@@ -117,14 +119,7 @@ impl Machine {
     pub(super) fn extension(&mut self, extension: Extension, data: &[u8], at: u64) -> Result<(), TarError> {
         let done = match extension.kind {
             ExtensionKind::Local => self.local.get_or_insert_with(|| self.global.clone()).read(data),
-            ExtensionKind::Global => {
-                let done = self.global.read(data);
-                // A global header between two members belongs to none.
-                if self.local.is_none() && self.long_name.is_none() {
-                    self.start = None;
-                }
-                done
-            }
+            ExtensionKind::Global => self.global.read(data),
             ExtensionKind::LongName => {
                 self.long_name = Some(header::until_zero(data).to_vec());
                 Ok(())
@@ -140,7 +135,6 @@ impl Machine {
         let long_name = self.long_name.take().filter(|name| !name.is_empty());
         let name = attributes.path.clone().or(long_name).unwrap_or_else(|| header.name());
         let (size, sparse) = (attributes.size, attributes.sparse || header.flag() == b'S');
-        let kind = kind(header.flag(), &name);
         let last = self.last.get_or_insert_default();
         last.clear();
         last.extend_from_slice(&name);
@@ -155,6 +149,11 @@ impl Machine {
         if offset.checked_add(length).is_none_or(|end| end > i64::MAX as u64 - BLOCK as u64) {
             return Err(self.error(at, TarFault::Size));
         }
+        let kind = match kind(header.flag()) {
+            // Version 7 knew no flag for folders.
+            MemberKind::File if length == 0 && name.ends_with(b"/") => MemberKind::Folder,
+            kind => kind,
+        };
         Ok(TarMember { name, header: start, offset, length, kind })
     }
 
@@ -222,10 +221,9 @@ impl Machine {
     }
 }
 
-/// What the type flag means. Version 7 knew no flag for folders: their names end in a slash.
-fn kind(flag: u8, name: &[u8]) -> MemberKind {
+/// What the type flag means.
+fn kind(flag: u8) -> MemberKind {
     match flag {
-        b'0' | b'\0' if name.ends_with(b"/") => MemberKind::Folder,
         b'0' | b'\0' | b'7' => MemberKind::File,
         b'5' => MemberKind::Folder,
         b'1' | b'2' => MemberKind::Link,

@@ -39,7 +39,7 @@ pub struct TarMember {
     /// The full path as stored: ustar prefixes, GNU long names and PAX paths are resolved, nothing else is changed.
     /// It can be absolute, hold `..` or any bytes but zero: it must not become a path without a check.
     pub name: Vec<u8>,
-    /// Where the member's first block begins, in bytes from the start of the tar; extended headers are part of it.
+    /// Where the member's first block begins, in bytes from the start of the tar; its own extended headers are part of it.
     pub header: u64,
     /// Where the data begin, in bytes from the start of the tar.
     pub offset: u64,

@@ -22,6 +22,7 @@ fn folders_links_and_others_have_no_data() {
     let expected = [Folder, Link, Link, Other(b'3'), Other(b'4'), Other(b'6'), Other(b'V'), Folder, File];
     assert_eq!(kinds(&tar), expected);
     assert_eq!(read(&tar).0.members.last().unwrap().1, b"x");
+    assert_eq!(kinds(&[member("odd/", b"x"), END.into()].concat()), [File]);
 }
 
 #[test]
