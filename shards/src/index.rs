@@ -213,11 +213,13 @@ impl Parser {
         let Some(end) = end else {
             return Err(format!("{key}.{} ends behind the end of the shard", member.extension));
         };
-        if !member.offset.is_multiple_of(ustar::BLOCK) || member.offset < self.end + ustar::BLOCK {
+        // Subtracting cannot overflow where adding to what the file says could.
+        let header = member.offset.checked_sub(ustar::BLOCK).filter(|header| *header >= self.end);
+        let Some(header) = header.filter(|_| member.offset.is_multiple_of(ustar::BLOCK)) else {
             return Err(format!("{key}.{} cannot begin at offset {}", member.extension, member.offset));
-        }
+        };
         if self.compressed.is_some() {
-            let frame = self.frames.last().filter(|frame| member.offset >= frame.tar_offset + ustar::BLOCK);
+            let frame = self.frames.last().filter(|frame| header >= frame.tar_offset);
             if frame.is_none_or(|frame| end > frame.tar_end()) {
                 return Err(format!("{key}.{} lies in no frame", member.extension));
             }
@@ -346,7 +348,9 @@ mod tests {
         let index = parse(framed(frames, [first, second]).as_bytes(), 6144, Some(150)).unwrap();
         assert_eq!((index.samples.len(), index.frames.len()), (2, 2));
         assert_eq!(index.frames[1], Frame { offset: 100, length: 50, tar_offset: 2560, tar_length: 3584 });
-        let faults: [([[u64; 4]; 2], [&[Line]; 2], &str); 6] = [
+        /// What the frames say, the lines behind each, and why that is wrong.
+        type Wrong<'a> = ([[u64; 4]; 2], [&'a [Line]; 2], &'a str);
+        let faults: [Wrong<'_>; 6] = [
             ([frames[0], [101, 49, 2560, 3584]], [first, second], "does not follow"),
             ([frames[0], [100, 51, 2560, 3584]], [first, second], "does not follow"),
             ([frames[0], [100, 50, 2560, 3583]], [first, second], "add up"),
@@ -362,5 +366,15 @@ mod tests {
         assert!(plain.reason.contains("not compressed"));
         assert!(parse(text(&GOOD).as_bytes(), 6144, Some(150)).unwrap_err().reason.contains("no frame"));
         assert!(parse(HEADER.as_bytes(), 6144, Some(150)).unwrap_err().reason.contains("add up"));
+    }
+
+    #[test]
+    fn numbers_at_their_limit_do_not_overflow() {
+        let last = u64::MAX - 511;
+        let reason = |text: String, compressed| parse(text.as_bytes(), u64::MAX, compressed).unwrap_err().reason;
+        let behind_the_last: [Line; 2] = [("a", "jpg", last, 511), ("a", "cls", 512, 0)];
+        assert!(reason(text(&behind_the_last), None).contains("cannot begin at offset 512"));
+        let frames = [[0, 1, 0, last], [1, 1, last, 511]];
+        assert!(reason(framed(frames, [&[], &[("a", "jpg", last, 1)]]), Some(2)).contains("lies in no frame"));
     }
 }

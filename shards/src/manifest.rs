@@ -168,6 +168,10 @@ impl Manifest {
         if total != Some(self.samples) {
             return Err(format!("its shards do not add up to its {} samples", self.samples));
         }
+        let bytes = self.shards.iter().try_fold(0u64, |sum, shard| sum.checked_add(shard.bytes.max(shard.tar_bytes())));
+        if bytes.is_none() {
+            return Err("its shards have more bytes than can be counted".into());
+        }
         let mut seen = HashSet::new();
         match self.classes.iter().find(|class| !seen.insert(class.as_str())) {
             Some(class) => Err(format!("it lists class {class:?} twice")),
@@ -308,7 +312,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_seen_behind_a_right_checksum() {
-        let faults: [fn(&mut Manifest); 12] = [
+        let faults: [fn(&mut Manifest); 13] = [
             |m| m.samples += 1,
             |m| m.shards[1].file = "../train-000001.tar".into(),
             |m| m.shards.swap(0, 1),
@@ -317,6 +321,7 @@ mod tests {
             |m| m.shards[0].samples = u64::MAX,
             |m| m.shards[0].bytes += 1,
             |m| m.name = "a/b".into(),
+            |m| m.shards[0].bytes = u64::MAX - 511,
             |m| m.shards[1].tar_bytes = None,
             |m| m.shards[1].tar_bytes = Some(511),
             |m| (m.foreign, m.shards[0].file) = (true, "../a.tar".into()),

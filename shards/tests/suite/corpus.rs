@@ -145,7 +145,12 @@ fn indexes() -> Vec<(&'static str, String)> {
     };
     let frames = ["#frame\t0\t90\t0\t2048\n", "#frame\t90\t80\t2048\t3072\n"];
     let (a, b) = (sample("a", 512), sample("b", 2560));
+    let last = u64::MAX - 511;
+    let at_the_limit = format!("a\tjpg\t{last}\t511\t{sum}\na\tcls\t512\t0\t{sum}\n");
+    let frames_at_the_limit = format!("#frame\t0\t1\t0\t{last}\n#frame\t1\t1\t{last}\t511\na\tjpg\t{last}\t1\t{sum}\n");
     vec![
+        ("at_the_limit", [&head[..], &at_the_limit].concat()),
+        ("frames_at_the_limit", [&head[..], &frames_at_the_limit].concat()),
         ("frames", [&head, frames[0], &a, frames[1], &b].concat()),
         ("plain", [&head[..], &a, &b].concat()),
         ("two_pictures", [&head[..], &a, &format!("a\tpng\t2560\t0\t{sum}\n")].concat()),
@@ -156,21 +161,24 @@ fn indexes() -> Vec<(&'static str, String)> {
 /// One as packing writes it, and texts that a target puts a checksum behind.
 fn manifests() -> Vec<(&'static str, Vec<u8>)> {
     let packed = fs::read(packed().set.join("manifest.json")).unwrap();
+    let sum = "0123456789abcdef0123456789abcdef";
     let shard = |file: &str, more: &str| {
-        let sum = "0123456789abcdef0123456789abcdef";
-        format!(
-            r#"{{"file":"{file}","index":"x-000000.idx","samples":1,"bytes":2048,{more}"xxh3":"{sum}","index_bytes":9,"index_xxh3":"{sum}"}}"#
-        )
+        let index = format!(r#""index":"x-000000.idx","index_bytes":9,"index_xxh3":"{sum}""#);
+        format!(r#"{{"file":"{file}","samples":1,"bytes":2048,{more}"xxh3":"{sum}",{index}}}"#)
     };
-    let set = |more: &str, shard: &str| {
-        let head = r#""format":"mugs-shards","version":1,"name":"x","samples":1,"seed":0"#;
-        format!(r#"{{{head},{more}"classes":["a","ä"],"shards":[{shard}]}}"#).into_bytes()
+    let plain = shard("x-000000.tar", "");
+    let huge = plain.replace("2048", &(u64::MAX - 511).to_string()).replace("000000", "000001");
+    let set = |more: &str, shards: &[&str]| {
+        let samples = shards.len();
+        let head = format!(r#""format":"mugs-shards","version":1,"name":"x","samples":{samples},"seed":0"#);
+        format!(r#"{{{head},{more}"classes":["a","ä"],"shards":[{}]}}"#, shards.join(",")).into_bytes()
     };
     vec![
-        ("compressed", set("", &shard("x-000000.tar.zst", r#""tar_bytes":4096,"#))),
-        ("foreign", set(r#""foreign":true,"#, &shard("made elsewhere.tgz", ""))),
+        ("compressed", set("", &[&shard("x-000000.tar.zst", r#""tar_bytes":4096,"#)])),
+        ("foreign", set(r#""foreign":true,"#, &[&shard("made elsewhere.tgz", "")])),
         ("newer", br#"{"format":"mugs-shards","version":2}"#.into()),
         ("packed", packed),
-        ("plain", set("", &shard("x-000000.tar", ""))),
+        ("plain", set("", &[&plain])),
+        ("too_many_bytes", set("", &[&plain, &huge])),
     ]
 }
