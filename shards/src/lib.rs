@@ -19,8 +19,8 @@ pub mod fuzzing;
 mod index;
 mod manifest;
 mod pack;
+mod pictures;
 mod set;
-#[expect(dead_code, reason = "packing is moved onto it step by step")]
 mod source;
 pub mod tar;
 mod ustar;
@@ -30,7 +30,11 @@ pub use checksum::{Checksum, NotAChecksum};
 pub use error::ShardError;
 pub use index::{Frame, LABEL_EXTENSION, Member, PICTURE_EXTENSIONS, SampleEntry};
 pub use manifest::{MANIFEST, Manifest, ShardInfo, VERSION, valid_name};
-pub use pack::{Hooks, Inspect, PackConfig, PackError, PackReport, Progress, pack};
+pub use pack::{
+    Counts, Hooks, OnBadImage, PackConfig, PackError, PackPlan, PackReport, Phase, Progress, REPORT, Resume, pack, plan,
+};
+pub use pictures::{BadPicture, CheckLevel, Examined, PictureCheck, Pictures};
 pub use set::{Sample, ShardReader, ShardSet};
-pub use source::Ignored;
+pub use source::{Ignored, SourceKind, SourceOptions};
+pub use tar::Dots;
 pub use verify::{Problem, VerifyHooks, VerifyReport, verify};

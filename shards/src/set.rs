@@ -207,19 +207,33 @@ impl ShardReader {
         &self.entries
     }
 
-    /// Reads sample `number`, counted from 0, and checks every byte of its members.
+    /// Reads all members of sample `number`, counted from 0, in the order of its [entry](Self::entry), and checks every
+    /// byte of them.
+    ///
+    /// # Errors
+    /// The shard cannot be read or ends too early, or a member does not have its checksum.
+    pub fn read_members_of(&self, number: usize) -> Result<Vec<Bytes>, ShardError> {
+        let entry = self.entries.get(number).ok_or_else(|| self.out_of_range(number))?;
+        let (start, bytes) = self.read_members(entry)?;
+        let data = |member: &Member| bytes.slice((member.offset - start) as usize..(member.end() - start) as usize);
+        let checked = entry.members.iter().map(|member| {
+            let data = data(member);
+            if Checksum::of(&data) == member.xxh3 { Ok(data) } else { Err(self.wrong_checksum(entry, member)) }
+        });
+        checked.collect()
+    }
+
+    /// Reads the picture and the label of sample `number`, counted from 0, and checks every byte of its members.
     ///
     /// # Errors
     /// The shard cannot be read or ends too early, a member does not have its checksum, or the label is none.
     pub fn read(&self, number: usize) -> Result<Sample, ShardError> {
-        let entry = self.entries.get(number).ok_or_else(|| self.out_of_range(number))?;
-        let (start, bytes) = self.read_members(entry)?;
-        let data = |member: &Member| bytes.slice((member.offset - start) as usize..(member.end() - start) as usize);
-        for member in &entry.members {
-            if Checksum::of(&data(member)) != member.xxh3 {
-                return Err(self.wrong_checksum(entry, member));
-            }
-        }
+        let members = self.read_members_of(number)?;
+        let entry = &self.entries[number];
+        let data = |member: &Member| {
+            let at = entry.members.iter().position(|other| other.offset == member.offset);
+            at.and_then(|at| members.get(at).cloned()).unwrap_or_default()
+        };
         // The index was refused if a sample had no picture.
         let picture = entry.picture().ok_or_else(|| self.out_of_range(number))?;
         let label = entry.label().map(|member| self.label(entry, member, &data(member))).transpose()?;

@@ -2,6 +2,9 @@
 
 mod ls;
 mod pack;
+mod pack_bar;
+mod pack_text;
+mod size;
 mod stop;
 mod verify;
 

@@ -1,7 +1,11 @@
 //! Why a folder cannot be packed.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+
+use crate::error::ShardError;
+use crate::tar::{GroupError, TarError};
 
 /// A source or destination that cannot be packed. Nothing that looks like a set is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,96 @@ pub enum PackError {
         /// What it is instead.
         reason: String,
     },
+    /// Two samples of the source have the same key.
+    #[error(
+        "{}: key {key} is there twice; rename one of them, or say --on-bad-image skip (the second is left out) or keep \
+         (it gets another key)", name.display()
+    )]
+    DuplicateKey {
+        /// The second of the samples.
+        name: OsString,
+        /// The key.
+        key: String,
+    },
+    /// A sample has a class that is not listed.
+    #[error("{}: class {class} is not one of the listed classes", name.display())]
+    UnknownClass {
+        /// The sample.
+        name: OsString,
+        /// Its class.
+        class: String,
+    },
+    /// Some samples have names of classes, others numbers.
+    #[error("{} has a number for its class, others have names ({class}, …): give all of them the same kind", name.display())]
+    MixedLabels {
+        /// A sample with a number.
+        name: OsString,
+        /// The class of another one.
+        class: String,
+    },
+    /// A sample is not what it was when the source was listed.
+    #[error("{path} changed while it was packed: {reason}; run the same command again")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is different.
+        reason: String,
+    },
+    /// A source, or a file that says something about it, is not as it must be.
+    #[error("{path}{}: {reason}", line_text(*line))]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tar of the source is damaged.
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    /// The members of a tar make no samples.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// A shard set that is packed anew cannot be read.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// The source has a checksum of its own, and bytes do not have it.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        reason: String,
+    },
+    /// A sample is no good, and nothing else was asked for.
+    #[error("{}: {reason}; remove it or mend it, or say --on-bad-image skip or keep", name.display())]
+    BadSample {
+        /// The sample.
+        name: OsString,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The destination holds an unfinished pack that cannot be gone on with.
+    #[error(
+        "{path} holds an unfinished pack, but {reason}: repeat the command that began it, or begin anew with --resume never"
+    )]
+    Resume {
+        /// The destination.
+        path: PathBuf,
+        /// What is different.
+        reason: String,
+    },
+    /// All samples were left out.
+    #[error("{path}: none of its {count} samples can be packed; report: {report}")]
+    AllBad {
+        /// The source.
+        path: PathBuf,
+        /// How many there are.
+        count: u64,
+        /// The first of them and why.
+        report: String,
+    },
     /// The destination is not an empty or new folder.
     #[error("destination {path} {reason}: name a folder that is empty or not there yet")]
     Destination {
@@ -77,8 +171,12 @@ pub enum PackError {
     #[error("{0}")]
     Config(String),
     /// The caller asked to stop.
-    #[error("stopped before the set was finished; nothing is left of it")]
+    #[error("stopped before the set was finished; the same command goes on where it stopped")]
     Stopped,
+}
+
+fn line_text(line: Option<u64>) -> String {
+    line.map(|line| format!(", line {line}")).unwrap_or_default()
 }
 
 fn extensions() -> String {

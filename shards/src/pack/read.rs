@@ -1,44 +1,72 @@
-//! Reading the pictures ahead, by several threads, in the order in which they are packed.
+//! Reading and checking samples ahead, by several threads, in the order in which they are packed.
 
-use std::fs;
-use std::path::Path;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
-use super::Inspect;
 use super::error::PackError;
-use super::listing::Picture;
+use super::order::Job;
 use crate::checksum::Checksum;
+use crate::pictures::{BadPicture, Examined, Pictures};
+use crate::source::{Part, Place};
 use crate::ustar;
 
-/// Pictures that each thread may be ahead.
+/// Samples that each thread may be ahead.
 const AHEAD: usize = 8;
 
-/// A picture's bytes.
-pub(crate) struct Loaded {
+/// Where the bytes of all samples are.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) root: PathBuf,
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// A member's bytes.
+pub(crate) struct Data {
+    pub(crate) extension: Arc<str>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) xxh3: Checksum,
 }
 
-/// Pictures in order, each as it was read or why it was not.
-pub(crate) struct Ordered {
+/// A sample that was read.
+pub(crate) struct Loaded {
+    pub(crate) picture: Data,
+    pub(crate) others: Vec<Data>,
+    /// Columns and rows of the picture, if they are known.
+    pub(crate) size: Option<(u32, u32)>,
+    /// The length of the picture in the source, if another one is packed in its place.
+    pub(crate) reencoded_from: Option<usize>,
+    /// What is wrong with the picture.
+    pub(crate) bad: Option<BadPicture>,
+}
+
+/// Samples in order, each as it was read or why it was not.
+pub(crate) struct ReadAhead {
     lanes: Vec<Receiver<Result<Loaded, PackError>>>,
     next: usize,
 }
 
-/// Starts `workers` threads that read `pictures`. Picture i comes from thread i mod `workers`, so taking from the
-/// threads in turn gives the pictures in order. Dropping the result ends the threads.
+/// Starts `workers` threads that read `jobs`. Sample i comes from thread i mod `workers`, so taking from the threads
+/// in turn gives the samples in order. Dropping the result ends the threads.
 pub(crate) fn read_ahead<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    pictures: &'scope [&'scope Picture],
+    origin: &'scope Origin,
+    jobs: &'scope [Job],
     workers: usize,
-    inspect: Inspect<'scope>,
-) -> Ordered {
+    pictures: &'scope dyn Pictures,
+) -> ReadAhead {
     let lane = |worker| {
         let (sender, receiver) = sync_channel(AHEAD);
         scope.spawn(move || {
-            for picture in pictures.iter().skip(worker).step_by(workers) {
-                let loaded = load(&picture.path, inspect);
+            let mut reader = Reader { origin, open: HashMap::new() };
+            for job in jobs.iter().skip(worker).step_by(workers) {
+                let loaded = reader.load(job, pictures);
                 let failed = loaded.is_err();
                 if sender.send(loaded).is_err() || failed {
                     break;
@@ -47,10 +75,10 @@ pub(crate) fn read_ahead<'scope>(
         });
         receiver
     };
-    Ordered { lanes: (0..workers).map(lane).collect(), next: 0 }
+    ReadAhead { lanes: (0..workers).map(lane).collect(), next: 0 }
 }
 
-impl Iterator for Ordered {
+impl Iterator for ReadAhead {
     type Item = Result<Loaded, PackError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -60,15 +88,84 @@ impl Iterator for Ordered {
     }
 }
 
-fn load(path: &Path, inspect: Inspect<'_>) -> Result<Loaded, PackError> {
-    let bytes = fs::read(path).map_err(|source| PackError::Read { path: path.into(), source })?;
-    let verdict = match bytes.len() as u64 {
-        0 => Err("it is empty".into()),
-        length if length > ustar::LENGTH_LIMIT => Err("it is longer than a tar member can be (8 GiB)".into()),
-        _ => inspect(&bytes),
-    };
-    match verdict {
-        Ok(()) => Ok(Loaded { xxh3: Checksum::of(&bytes), bytes }),
-        Err(reason) => Err(PackError::NotAPicture { path: path.into(), reason }),
+/// One thread's open files.
+struct Reader<'a> {
+    origin: &'a Origin,
+    open: HashMap<u32, File>,
+}
+
+impl Reader<'_> {
+    fn load(&mut self, job: &Job, pictures: &dyn Pictures) -> Result<Loaded, PackError> {
+        let picture = self.data(&job.name, &job.picture)?;
+        let others = job.others.iter().map(|part| self.data(&job.name, part)).collect::<Result<_, _>>()?;
+        let mut loaded = Loaded { picture, others, size: None, reencoded_from: None, bad: None };
+        match pictures.examine(&loaded.picture.bytes) {
+            Ok(Examined { size, replacement: None }) => loaded.size = size,
+            Ok(Examined { size, replacement: Some(bytes) }) => {
+                loaded.size = size;
+                loaded.reencoded_from = Some(loaded.picture.bytes.len());
+                loaded.picture = Data { extension: "jpg".into(), xxh3: Checksum::of(&bytes), bytes };
+            }
+            Err(bad) => loaded.bad = Some(bad),
+        }
+        Ok(loaded)
     }
+
+    fn data(&mut self, name: &OsStr, part: &Part) -> Result<Data, PackError> {
+        let path = self.path(name, part);
+        if part.length > ustar::LENGTH_LIMIT {
+            let reason = "is longer than a tar member can be (8 GiB)".into();
+            return Err(PackError::BadSample { name: path.into(), reason });
+        }
+        let bytes = match part.place {
+            Place::Own => whole(&path, part.length)?,
+            Place::Range { file, offset } => self.range(&path, file, offset, part.length)?,
+        };
+        let xxh3 = Checksum::of(&bytes);
+        if part.xxh3.is_some_and(|said| said != xxh3) {
+            let at = if let Place::Range { offset, .. } = part.place { offset } else { 0 };
+            let reason = format!("{} at offset {at} does not have its checksum", name.display());
+            return Err(PackError::Damaged { path, reason });
+        }
+        Ok(Data { extension: part.extension.clone(), bytes, xxh3 })
+    }
+
+    fn path(&self, name: &OsStr, part: &Part) -> PathBuf {
+        match part.place {
+            Place::Own => self.origin.root.join(name),
+            Place::Range { file, .. } => self.origin.files.get(file as usize).cloned().unwrap_or_default(),
+        }
+    }
+
+    fn range(&mut self, path: &Path, file: u32, offset: u64, length: u64) -> Result<Vec<u8>, PackError> {
+        /// Few enough for the usual limit of open files, whatever the number of threads.
+        const OPEN: usize = 16;
+        let fault = |source| PackError::Read { path: path.into(), source };
+        if !self.open.contains_key(&file) {
+            if self.open.len() == OPEN {
+                self.open.clear();
+            }
+            self.open.insert(file, File::open(path).map_err(fault)?);
+        }
+        let Some(open) = self.open.get(&file) else { return Err(fault(io::ErrorKind::NotFound.into())) };
+        if open.metadata().map_err(fault)?.len() < offset.saturating_add(length) {
+            let reason = format!("it ends before the {length} bytes at offset {offset}");
+            return Err(PackError::Changed { path: path.into(), reason });
+        }
+        let mut bytes = vec![0; length as usize];
+        open.read_exact_at(&mut bytes, offset).map_err(fault)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads a file that should have `length` bytes.
+fn whole(path: &Path, length: u64) -> Result<Vec<u8>, PackError> {
+    let fault = |source| PackError::Read { path: path.into(), source };
+    let mut bytes = Vec::with_capacity(length as usize + 1);
+    File::open(path).and_then(|file| file.take(length + 1).read_to_end(&mut bytes)).map_err(fault)?;
+    if bytes.len() as u64 != length {
+        let reason = format!("it had {length} bytes when it was listed");
+        return Err(PackError::Changed { path: path.into(), reason });
+    }
+    Ok(bytes)
 }

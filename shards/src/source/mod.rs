@@ -4,13 +4,25 @@
 //! A source says what its samples are called and where their bytes lie; it gives no keys and draws no order. Those
 //! are given by packing, from the names alone, so that the same samples make the same set whatever they come from.
 
+mod classes;
+mod detect;
+mod folder;
+mod imagenet;
+mod labels;
+mod list;
+mod webdataset;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::checksum::Checksum;
 use crate::pack::PackError;
+use crate::tar::TarWarning;
+
+pub(crate) use self::detect::open;
+pub use self::detect::{SourceKind, SourceOptions};
 
 /// A sample of a source, in the source's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +119,31 @@ pub(crate) struct Listing {
     pub(crate) ignored: Ignored,
     /// Samples that cannot be packed, found while listing (a sample without a picture, …).
     pub(crate) bad: Vec<BadItem>,
+    /// What is odd about the source but loses nothing that is known.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What was noticed while a source was read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Notes {
+    pub(crate) ignored: Ignored,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Notes that a stream takes while it is read by somebody else.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedNotes(Arc<Mutex<Notes>>);
+
+impl SharedNotes {
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Notes) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Notes what a tar's reader found odd.
+fn note_warnings(notes: &SharedNotes, path: &Path, warnings: &[TarWarning]) {
+    let lines = warnings.iter().map(|warning| format!("{}: {warning}", path.display()));
+    notes.with(|notes| notes.warnings.extend(lines));
 }
 
 /// A sample that cannot be packed.
@@ -156,8 +193,8 @@ pub(crate) struct StreamSource {
     /// Length of the source's files in bytes, as [`Stream::position`] counts.
     pub(crate) bytes: u64,
     pub(crate) classes: Classes,
-    /// Filled while the stream is read.
-    pub(crate) ignored: Arc<std::sync::Mutex<Ignored>>,
+    /// Taken while the stream is read.
+    pub(crate) notes: SharedNotes,
 }
 
 /// An opened source.

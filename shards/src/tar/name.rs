@@ -1,7 +1,8 @@
 //! How a member's name becomes the key of its sample and its own extension.
 
 /// Which dot of a file name ends the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum Dots {
     /// The first one, as in webdataset: `a/b.seg.png` is `seg.png` of `a/b`, and `x/Track 2.0.jpg` `0.jpg` of
     /// `x/Track 2`.

@@ -1,13 +1,11 @@
 //! The command: results, formats and exit codes.
 
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use mugs_shards::ShardSet;
 use serde_json::Value;
 
-use crate::support::{names, packed, picture, put, source, verified};
+use crate::support::{packed, source};
 
 pub struct Output {
     pub code: i32,
@@ -15,7 +13,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-fn command(arguments: &[&str]) -> Command {
+pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mugs-shard"));
     command.args(arguments);
     command
@@ -112,44 +110,4 @@ fn a_reader_that_has_read_enough_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
-}
-
-#[test]
-fn a_kill_leaves_a_whole_set_or_none() {
-    let source = tempfile::tempdir().unwrap();
-    (0..600).for_each(|i| put(source.path(), &format!("c/{i}.jpg"), &picture(i, 3000)));
-    let out = tempfile::tempdir().unwrap();
-    for wait in [2, 5, 10, 20, 40, 80] {
-        let set = out.path().join(wait.to_string());
-        let (from, to) = (source.path().to_str().unwrap(), set.to_str().unwrap());
-        let mut child =
-            command(&["pack", from, to, "--samples-per-shard", "50"]).stdout(Stdio::null()).spawn().unwrap();
-        thread::sleep(Duration::from_millis(wait));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        match ShardSet::open(&set) {
-            Ok(_) => assert_eq!(verified(&set).problems, []),
-            Err(_) => assert!(!set.exists() || !names(&set).contains(&"manifest.json".to_string())),
-        }
-    }
-}
-
-#[test]
-fn a_signal_removes_what_was_written() {
-    let source = tempfile::tempdir().unwrap();
-    (0..600).for_each(|i| put(source.path(), &format!("c/{i}.jpg"), &picture(i, 3000)));
-    let out = tempfile::tempdir().unwrap();
-    let set = out.path().join("set");
-    let (from, to) = (source.path().to_str().unwrap(), set.to_str().unwrap());
-    let mut child = command(&["pack", from, to, "--samples-per-shard", "1"]);
-    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // The set's folder is made after the signals' handlers.
-    while !set.exists() {
-        assert!(child.try_wait().unwrap().is_none(), "ended before it began");
-        thread::sleep(Duration::from_millis(1));
-    }
-    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    let code = child.wait().unwrap().code();
-    assert!(code == Some(143) && !set.exists() || code == Some(0) && verified(&set).problems.is_empty());
 }

@@ -3,6 +3,7 @@
 
 mod command;
 mod corpus;
+mod crash;
 mod damage;
 mod fixtures;
 mod interop;

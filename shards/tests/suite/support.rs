@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use mugs_random::{Address, Draws};
-use mugs_shards::{Hooks, PackConfig, PackError, PackReport, VerifyHooks, VerifyReport, pack, verify};
+use mugs_shards::{
+    Hooks, PackConfig, PackError, PackReport, PictureCheck, Resume, VerifyHooks, VerifyReport, pack, verify,
+};
 use tempfile::TempDir;
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
-/// Bytes that begin like a JPEG, the same for the same number.
+/// A PNM picture of 2x2 pixels, the same for the same number, with bytes behind it up to `length`, 23 or more.
 pub fn picture(number: u64, length: usize) -> Vec<u8> {
+    const HEADER: &[u8] = b"P6 2 2 255\n";
     let mut draws = Draws::at(17, Address { epoch: 0, position: number, lane: 0 });
     let mut bytes: Vec<u8> = (0..length).map(|_| draws.next_u32() as u8).collect();
-    bytes[..3].copy_from_slice(&[0xff, 0xd8, 0xff]);
+    bytes[..HEADER.len()].copy_from_slice(HEADER);
     bytes
 }
 
@@ -30,7 +33,7 @@ pub fn source() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let names = ["bird/1.jpg", "bird/2.JPEG", "bird/deep/er/3.png", "ant/a b.jpg", "ant/a_b.jpg", "cow/é.webp"];
     for (number, name) in names.iter().enumerate() {
-        put(root.path(), name, &picture(number as u64, [511, 512, 513, 3, 1024, 2000][number]));
+        put(root.path(), name, &picture(number as u64, [511, 512, 513, 23, 1024, 2000][number]));
     }
     for number in 0..5 {
         put(root.path(), &format!("cow/{number}.jpeg"), &picture(100 + number, 600 + 77 * number as usize));
@@ -43,8 +46,8 @@ pub fn config(samples_per_shard: u64, seed: u64) -> PackConfig {
 }
 
 pub fn try_pack(source: &Path, set: &Path, config: &PackConfig) -> Result<PackReport, PackError> {
-    let inspect = |bytes: &[u8]| mugs_image::sniff(bytes).map(drop).ok_or_else(|| "no picture".to_string());
-    pack(source, set, config, Hooks { inspect: &inspect, progress: &|_| {}, stop: &GO_ON })
+    let hooks = Hooks { pictures: &PictureCheck::default(), progress: &|_| {}, stop: &GO_ON };
+    pack(source, set, config, Resume::Auto, hooks)
 }
 
 /// A folder that holds a set, packed from [`source`] in shards of 4, 4 and 3 samples.
@@ -70,4 +73,9 @@ pub fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// All files of a folder that have a name to be seen, with their content.
+pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    names(folder).into_iter().map(|name| (name.clone(), fs::read(folder.join(name)).unwrap())).collect()
 }

@@ -1,51 +1,45 @@
-//! The pictures of a folder of class folders, in the order of the published loader (torchvision's `ImageFolder`).
+//! A folder of class folders, in the order of the published loader (torchvision's `ImageFolder`), or a flat folder.
 //!
-//! Classes are the folders of the root in byte order of their names, numbered from 0. Below a class, folders come in
-//! byte order of their paths as texts (`a-b` before `a/c`, which comparing by components would turn round), the files
-//! of each in byte order of their names. Symbolic links are followed. What a picture is, is told by the end of its
-//! name in any case; every other file is counted and reported.
+//! Classes are the folders of the root, numbered in byte order of their names. Below a class, folders come in byte
+//! order of their paths as texts (`a-b` before `a/c`, which comparing by components would turn round), the files of
+//! each in byte order of their names. Symbolic links are followed. What a picture is, is told by the end of its name in
+//! any case; every other file is counted and reported. A folder with pictures but without class folders is flat: its
+//! samples have no labels.
 
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::error::PackError;
-use super::key::Keys;
+use super::{Classes, Ignored, Label, Listing, Part, Place, RawItem};
 use crate::index::PICTURE_EXTENSIONS;
-use crate::source::Ignored;
+use crate::pack::PackError;
 
-/// A picture to be packed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Picture {
-    pub(crate) path: PathBuf,
-    pub(crate) key: Box<str>,
-    /// Lower case.
-    pub(crate) extension: &'static str,
-    pub(crate) label: u32,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Listing {
-    pub(crate) classes: Vec<String>,
-    pub(crate) pictures: Vec<Picture>,
-    pub(crate) ignored: Ignored,
+/// How a folder's sub-folders are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Class folders if there are any with pictures, else flat.
+    Any,
+    Classes,
+    Flat,
 }
 
 /// Lists `root`; no file is opened.
 ///
 /// # Errors
 /// A folder cannot be read, a link leads in a circle, a class has no pictures or there is no class.
-pub(crate) fn list(root: &Path) -> Result<Listing, PackError> {
-    let mut lister = Lister { root, keys: Keys::default(), listing: Listing::default() };
-    lister.root()?;
-    Ok(lister.listing)
+pub(crate) fn list(root: &Path, layout: Layout, classes: Classes) -> Result<Listing, PackError> {
+    let mut lister = Lister { root, items: Vec::new(), ignored: Ignored::default() };
+    lister.root(layout)?;
+    let Lister { items, ignored, .. } = lister;
+    Ok(Listing { root: root.into(), files: Vec::new(), items, classes, ignored, bad: Vec::new(), warnings: Vec::new() })
 }
 
 struct Lister<'a> {
     root: &'a Path,
-    keys: Keys,
-    listing: Listing,
+    items: Vec<RawItem>,
+    ignored: Ignored,
 }
 
 /// The files of one folder, sorted by name.
@@ -64,62 +58,69 @@ struct Entry {
 type Ancestor = ((u64, u64), PathBuf);
 
 impl Lister<'_> {
-    fn root(&mut self) -> Result<(), PackError> {
+    fn root(&mut self, layout: Layout) -> Result<(), PackError> {
         let entries = read_folder(self.root)?;
         let (classes, beside): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(Entry::is_folder);
-        let loose_picture = beside.iter().any(|entry| picture_extension(&entry.path).is_some());
-        beside.iter().for_each(|entry| self.ignore(&entry.path));
         let mut empty = Vec::new();
-        for class in classes {
-            let before = self.listing.pictures.len();
-            self.class(&class)?;
-            if self.listing.pictures.len() == before {
-                empty.push(class.path);
+        for class in classes.iter().filter(|_| layout != Layout::Flat) {
+            let before = self.items.len();
+            self.class(class)?;
+            if self.items.len() == before {
+                empty.push(class.path.clone());
             }
         }
         let path = self.root.to_path_buf();
-        match (self.listing.pictures.is_empty(), loose_picture) {
-            (true, true) => Err(PackError::NoClassFolders { path }),
-            (true, false) => Err(PackError::NoPictures { path }),
+        let loose_picture = beside.iter().any(|entry| picture_extension(&entry.path).is_some());
+        match (self.items.is_empty(), layout) {
             (false, _) if !empty.is_empty() => Err(PackError::EmptyClasses { paths: empty }),
-            (false, _) => Ok(()),
+            (false, _) => {
+                beside.iter().for_each(|entry| self.ignore(&entry.path));
+                Ok(())
+            }
+            (true, Layout::Classes) if loose_picture => Err(PackError::NoClassFolders { path }),
+            (true, Layout::Any | Layout::Flat) if loose_picture => {
+                classes.iter().for_each(|entry| self.ignore(&entry.path));
+                beside.into_iter().try_for_each(|file| self.file(file, &Label::None))
+            }
+            (true, _) => Err(PackError::NoPictures { path }),
         }
     }
 
     fn class(&mut self, class: &Entry) -> Result<(), PackError> {
         let name = class.path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| PackError::ClassName { path: class.path.clone() })?;
-        let too_many = || PackError::Config("more than 2^32 classes".into());
-        let label = u32::try_from(self.listing.classes.len()).map_err(|_| too_many())?;
-        self.listing.classes.push(name.into());
-
+        let label = Label::Class(Arc::from(name));
         let root = fs::metadata(self.root).map_err(|source| PackError::Read { path: self.root.into(), source })?;
         let mut ancestors = vec![(identity(&root), self.root.to_path_buf())];
         let mut folders = Vec::new();
         walk(class, &mut ancestors, &mut folders)?;
         folders.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
-        folders.into_iter().flat_map(|folder| folder.files).try_for_each(|file| self.file(file, label))
+        folders.into_iter().flat_map(|folder| folder.files).try_for_each(|file| self.file(file, &label))
     }
 
-    fn file(&mut self, file: Entry, label: u32) -> Result<(), PackError> {
+    fn file(&mut self, file: Entry, label: &Label) -> Result<(), PackError> {
         let Some(extension) = picture_extension(&file.path) else {
             self.ignore(&file.path);
             return Ok(());
         };
-        // A link that leads nowhere is named when it is read; opening a pipe or device could wait for ever.
-        if file.metadata.as_ref().is_some_and(|metadata| !metadata.is_file()) {
-            return Err(PackError::NotAPicture { path: file.path, reason: "it is no regular file".into() });
-        }
-        let relative = self.relative(&file.path).as_os_str().as_bytes();
-        let stem = &relative[..relative.len() - 1 - extension.len()];
-        let key = self.keys.give(relative, stem);
-        self.listing.pictures.push(Picture { path: file.path, key, extension, label });
+        let length = match &file.metadata {
+            Some(metadata) if metadata.is_file() => metadata.len(),
+            // Opening a pipe or device could wait for ever.
+            Some(_) => return Err(PackError::NotAPicture { path: file.path, reason: "it is no regular file".into() }),
+            None => {
+                let source = fs::metadata(&file.path).err().unwrap_or_else(|| std::io::ErrorKind::NotFound.into());
+                return Err(PackError::Read { path: file.path, source });
+            }
+        };
+        let name = self.relative(&file.path).as_os_str().into();
+        let picture = Part { extension: extension.into(), place: Place::Own, length, xxh3: None };
+        self.items.push(RawItem { name, key: None, label: label.clone(), picture, others: Vec::new() });
         Ok(())
     }
 
     fn ignore(&mut self, path: &Path) {
         let relative = self.relative(path).as_os_str().to_owned();
-        self.listing.ignored.add(&relative);
+        self.ignored.add(&relative);
     }
 
     fn relative<'p>(&self, path: &'p Path) -> &'p Path {
@@ -175,7 +176,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 }
 
 /// The extension if the file's name ends, in any case, like a picture's.
-fn picture_extension(path: &Path) -> Option<&'static str> {
+pub(crate) fn picture_extension(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.as_bytes();
     PICTURE_EXTENSIONS.into_iter().find(|extension| {
         let dot = name.len().checked_sub(extension.len() + 1);
@@ -199,8 +200,15 @@ mod tests {
         root
     }
 
-    fn keys(root: &Path) -> Vec<(u32, String)> {
-        list(root).unwrap().pictures.into_iter().map(|picture| (picture.label, picture.key.into())).collect()
+    fn any(root: &Path) -> Result<Listing, PackError> {
+        list(root, Layout::Any, Classes::Found)
+    }
+
+    fn names(listing: &Listing) -> Vec<(Option<&str>, &str)> {
+        fn class(label: &Label) -> Option<&str> {
+            if let Label::Class(class) = label { Some(class) } else { None }
+        }
+        listing.items.iter().map(|item| (class(&item.label), item.name.to_str().unwrap())).collect()
     }
 
     #[test]
@@ -217,13 +225,20 @@ mod tests {
             "a/xjpg",
             "l.png",
         ]);
-        let listing = list(root.path()).unwrap();
-        assert_eq!(listing.classes, ["B", "a", "b"]);
-        let expected = [(0, "B_x"), (1, "a_"), (2, "b_A"), (2, "b_z"), (2, "b_a_1"), (2, "b_a-b_2"), (2, "b_a_c_3")];
-        assert_eq!(keys(root.path()), expected.map(|(label, key)| (label, key.to_string())));
-        assert_eq!(listing.pictures[3].extension, "jpeg");
+        let listing = any(root.path()).unwrap();
+        let expected = [
+            ("B", "B/x.jpg"),
+            ("a", "a/.jpg"),
+            ("b", "b/A.tif"),
+            ("b", "b/z.JPEG"),
+            ("b", "b/a/1.png"),
+            ("b", "b/a-b/2.webp"),
+            ("b", "b/a/c/3.bmp"),
+        ];
+        assert_eq!(names(&listing), expected.map(|(class, name)| (Some(class), name)));
+        assert_eq!((&*listing.items[3].picture.extension, listing.items[3].picture.length), ("jpeg", 1));
         assert_eq!(listing.ignored.count, 3);
-        assert_eq!(listing.ignored.first, ["l.png", "a/n.txt", "a/xjpg"]);
+        assert_eq!(listing.ignored.first, ["a/n.txt", "a/xjpg", "l.png"]);
     }
 
     #[test]
@@ -233,21 +248,32 @@ mod tests {
         symlink(other.path(), root.path().join("b")).unwrap();
         symlink(root.path().join("a/1.jpg"), root.path().join("a/3.jpg")).unwrap();
         symlink("nowhere", root.path().join("a/.lock")).unwrap();
-        assert_eq!(keys(root.path()).len(), 3);
+        assert_eq!(any(root.path()).unwrap().items.len(), 3);
         symlink("..", root.path().join("a/up")).unwrap();
-        let error = list(root.path()).unwrap_err().to_string();
+        let error = any(root.path()).unwrap_err().to_string();
         assert!(error.contains("a/up") && error.contains("symbolic link"), "{error}");
     }
 
     #[test]
+    fn a_folder_of_pictures_alone_is_flat() {
+        let root = tree(&["y.jpg", "x.png", "notes.txt", "empty/n.txt"]);
+        let listing = any(root.path()).unwrap();
+        assert_eq!(names(&listing), [(None, "x.png"), (None, "y.jpg")]);
+        let both = tree(&["y.jpg", "a/x.jpg"]);
+        assert_eq!(names(&any(both.path()).unwrap()), [(Some("a"), "a/x.jpg")]);
+        let flat = list(both.path(), Layout::Flat, Classes::Found).unwrap();
+        assert_eq!((names(&flat), flat.ignored.count), (vec![(None, "y.jpg")], 1));
+    }
+
+    #[test]
     fn sources_without_pictures_are_told_apart() {
-        let text = |files: &[&str]| list(tree(files).path()).unwrap_err().to_string();
+        let text = |files: &[&str]| list(tree(files).path(), Layout::Classes, Classes::Found).unwrap_err().to_string();
         assert!(text(&[]).contains("no pictures"));
         assert!(text(&["a/x.txt"]).contains("no pictures"));
         assert!(text(&["x.jpg", "y.jpg"]).contains("no class folders"));
         let empty = text(&["a/x.jpg", "b/x.gif", "c/d/e.txt"]);
         assert!(empty.contains("/b, ") && empty.contains("/c;"), "{empty}");
-        let missing = list(Path::new("/no/such/folder")).unwrap_err();
+        let missing = any(Path::new("/no/such/folder")).unwrap_err();
         assert!(missing.to_string().contains("/no/such/folder"));
     }
 }

@@ -1,0 +1,234 @@
+//! Kills, signals, full disks and changed sources: what was begun goes on, and the result is the undisturbed run's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mugs_random::{Address, Draws};
+use mugs_shards::ShardSet;
+use mugs_test_support::{skip, tally};
+use tempfile::TempDir;
+
+use crate::command::{Output, command, run};
+use crate::support::{contents, names, picture, put, verified};
+
+/// Pictures of three classes, some of them bad.
+fn source(count: u64) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for i in 0..count {
+        let bytes = if i % 97 == 13 { b"<html>".to_vec() } else { picture(i / 2, 2000 + (i as usize / 2 * 37) % 3000) };
+        put(root.path(), &format!("c{}/{i}.jpg", i % 3), &bytes);
+    }
+    root
+}
+
+/// The options of all runs: shards by size, bad pictures left out, pictures that are there twice.
+const OPTIONS: [&str; 6] = ["--shard-size", "100kB", "--on-bad-image", "skip", "--zstd", "1"];
+
+fn arguments<'a>(source: &'a Path, set: &'a Path) -> Vec<&'a str> {
+    [&["pack", source.to_str().unwrap(), set.to_str().unwrap()][..], &OPTIONS].concat()
+}
+
+fn start(source: &Path, set: &Path) -> Child {
+    command(&arguments(source, set)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn pack(source: &Path, set: &Path) -> Output {
+    run(&arguments(source, set))
+}
+
+fn looks_like_a_set(set: &Path) -> bool {
+    set.exists() && names(set).iter().any(|name| name == "manifest.json")
+}
+
+/// Whether packing ended, but for an empty work folder.
+fn is_finished(set: &Path) -> bool {
+    looks_like_a_set(set) && !set.join(".packing/state.json").exists()
+}
+
+/// Kills packing at `count` random moments of its `whole` time, goes on after each and compares.
+fn kill_and_go_on(source: &Path, count: u64) -> usize {
+    let out = tempfile::tempdir().unwrap();
+    let undisturbed = out.path().join("undisturbed");
+    let began = Instant::now();
+    assert_eq!(pack(source, &undisturbed).code, 0);
+    let whole = began.elapsed();
+    let expected = contents(&undisturbed);
+    let mut draws = Draws::at(3, Address { epoch: 0, position: 0, lane: 0 });
+    let mut torn = 0;
+    for round in 0..count {
+        let set = out.path().join(round.to_string());
+        let mut child = start(source, &set);
+        thread::sleep(whole.mul_f64(draws.uniform_f64()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        torn += usize::from(!looks_like_a_set(&set));
+        if !is_finished(&set) {
+            let output = pack(source, &set);
+            assert_eq!(output.code, 0, "round {round}: {}", output.stderr);
+        }
+        let _ = fs::remove_dir(set.join(".packing"));
+        assert_eq!(contents(&set), expected, "round {round}");
+    }
+    torn
+}
+
+#[test]
+fn killed_at_any_moment_packing_goes_on_to_the_same_bytes() {
+    let source = source(900);
+    let torn = kill_and_go_on(source.path(), 30);
+    assert!(torn >= 10, "only {torn} of 30 kills came before the end");
+    tally("kills while packing", 30, "moments");
+}
+
+#[test]
+fn killed_again_and_again_packing_still_ends() {
+    let source = source(900);
+    let out = tempfile::tempdir().unwrap();
+    let (undisturbed, set) = (out.path().join("undisturbed"), out.path().join("set"));
+    assert_eq!(pack(source.path(), &undisturbed).code, 0);
+    for wait in 0..40 {
+        let mut child = start(source.path(), &set);
+        thread::sleep(Duration::from_millis(3 + wait));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if is_finished(&set) {
+            break;
+        }
+    }
+    if !is_finished(&set) {
+        assert_eq!(pack(source.path(), &set).code, 0);
+    }
+    let _ = fs::remove_dir(set.join(".packing"));
+    assert_eq!(contents(&set), contents(&undisturbed));
+}
+
+#[test]
+fn a_signal_keeps_what_was_finished() {
+    let source = source(900);
+    let out = tempfile::tempdir().unwrap();
+    for signal in ["-INT", "-TERM"] {
+        let set = out.path().join(signal);
+        let mut child = start(source.path(), &set);
+        let journal = set.join(".packing/journal.jsonl");
+        while fs::metadata(&journal).map_or(0, |journal| journal.len()) == 0 && child.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let code = child.wait().unwrap().code();
+        if code == Some(0) {
+            continue;
+        }
+        assert_eq!(code, Some(if signal == "-INT" { 130 } else { 143 }));
+        assert_eq!(names(&set), [".packing"]);
+        let output = pack(source.path(), &set);
+        assert!(output.code == 0 && output.stdout.contains("by an earlier run"), "{}", output.stdout);
+        assert_eq!(verified(&set).problems, []);
+    }
+}
+
+/// A pack that ended at a bad picture after some shards.
+fn unfinished(source: &Path, out: &Path) -> PathBuf {
+    let set = out.join("set");
+    let output = run(&["pack", source.to_str().unwrap(), set.to_str().unwrap(), "--samples-per-shard", "20"]);
+    assert!(output.code == 1 && output.stderr.contains("not a picture"), "{}", output.stderr);
+    assert_eq!(names(&set), [".packing"]);
+    set
+}
+
+#[test]
+fn going_on_with_other_options_is_refused_by_name() {
+    let source = source(300);
+    let out = tempfile::tempdir().unwrap();
+    let set = unfinished(source.path(), out.path());
+    let other = tempfile::tempdir().unwrap();
+    put(other.path(), "c/1.jpg", &picture(1, 40));
+    let (from, to) = (source.path().to_str().unwrap(), set.to_str().unwrap());
+    let again = ["pack", from, to, "--samples-per-shard", "20"];
+    for (more, said) in [
+        (&["--seed", "4"][..], "seed (0 then, 4 now)"),
+        (&["--zstd", "3"], "zstd (null then, 3 now)"),
+        (&["--json"], "json"),
+        (&["--check", "decode"], "pictures"),
+        (&["--dots", "last"], "dots"),
+    ] {
+        let output = run(&[&again[..], more].concat());
+        assert!(output.code == 1 && output.stderr.contains(said), "{said}: {}", output.stderr);
+    }
+    let output = run(&["pack", other.path().to_str().unwrap(), to, "--samples-per-shard", "20"]);
+    assert!(output.code == 1 && output.stderr.contains("unfinished pack, but of "), "{}", output.stderr);
+    // It ended at its first bad picture, so it may go on leaving bad ones out; workers never matter.
+    let output = run(&[&again[..], &["--on-bad-image", "skip", "--workers", "1"]].concat());
+    assert!(output.code == 0 && output.stdout.contains("by an earlier run"), "{}{}", output.stdout, output.stderr);
+    let fresh = out.path().join("fresh");
+    let skip = ["pack", from, fresh.to_str().unwrap(), "--samples-per-shard", "20", "--on-bad-image", "skip"];
+    assert_eq!(run(&skip).code, 0);
+    assert_eq!(contents(&set), contents(&fresh));
+}
+
+#[test]
+fn beginning_anew_is_possible() {
+    let source = source(300);
+    let out = tempfile::tempdir().unwrap();
+    let set = unfinished(source.path(), out.path());
+    let (from, to) = (source.path().to_str().unwrap(), set.to_str().unwrap());
+    let output = run(&["pack", from, to, "--seed", "4", "--on-bad-image", "skip", "--resume", "never"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(ShardSet::open(&set).unwrap().manifest().seed, 4);
+}
+
+#[test]
+fn a_source_that_changed_is_seen_where_it_matters() {
+    let source = source(300);
+    let out = tempfile::tempdir().unwrap();
+    let set = unfinished(source.path(), out.path());
+    // Mending what is still to come is what the error asked for.
+    let bad: Vec<u64> = (0..300).filter(|i| i % 97 == 13).collect();
+    bad.iter().for_each(|i| fs::remove_file(source.path().join(format!("c{}/{i}.jpg", i % 3))).unwrap());
+    // A picture of the finished shards is gone.
+    let index = fs::read_to_string(set.join(".packing/train-000000.idx")).unwrap();
+    let key = index.lines().nth(1).unwrap().split('\t').next().unwrap();
+    let file = source.path().join(format!("{}.jpg", key.replacen('_', "/", 1)));
+    let kept = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let (from, to) = (source.path().to_str().unwrap(), set.to_str().unwrap());
+    let again = ["pack", from, to, "--samples-per-shard", "20"];
+    let output = run(&again);
+    assert!(output.code == 1 && output.stderr.contains("its source is not what it was"), "{}", output.stderr);
+    fs::write(&file, kept).unwrap();
+    assert_eq!(run(&again).code, 0);
+    assert_eq!(verified(&set).samples, 300 - bad.len() as u64);
+}
+
+#[test]
+fn a_full_disk_ends_with_the_path_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = |size: &str| {
+        let options = format!("size={size}");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()).output()
+    };
+    if !mount("200k").is_ok_and(|output| output.status.success()) {
+        return skip("packing onto a full disk", "a tmpfs cannot be mounted here");
+    }
+    let source = source(300);
+    let set = folder.path().join("set");
+    let output = pack(source.path(), &set);
+    let remount = |size: &str| {
+        let options = format!("remount,size={size}");
+        std::process::Command::new("mount").args(["-o", &options]).arg(folder.path()).status().unwrap().success()
+    };
+    let left = if set.exists() { names(&set) } else { Vec::new() };
+    let enlarged = remount("20m");
+    let again = pack(source.path(), &set);
+    let problems = if again.code == 0 { verified(&set).problems } else { Vec::new() };
+    assert!(std::process::Command::new("umount").arg(folder.path()).status().unwrap().success());
+    assert!(output.code == 1 && output.stderr.contains("cannot write"), "{}", output.stderr);
+    assert!(output.stderr.contains(set.to_str().unwrap()) && output.stderr.contains("space"), "{}", output.stderr);
+    assert_eq!(left, [".packing"]);
+    assert!(enlarged && again.code == 0 && again.stdout.contains("by an earlier run"), "{}", again.stderr);
+    assert_eq!(problems, []);
+    tally("full disks", 1, "tmpfs");
+}
