@@ -194,7 +194,7 @@ impl Pack {
     }
 
     fn report_plan(&self, plan: &PackPlan) -> anyhow::Result<ExitCode> {
-        pack_text::warn_ignored(&plan.ignored);
+        pack_text::warn(&plan.ignored, &plan.warnings);
         let mut out = io::stdout().lock();
         match self.format {
             Format::Json => write_json(&mut out, plan)?,
@@ -212,7 +212,7 @@ impl Pack {
     }
 
     fn report(&self, report: &PackReport, elapsed: Duration) -> anyhow::Result<ExitCode> {
-        pack_text::warn_ignored(&report.ignored);
+        pack_text::warn(&report.ignored, &report.warnings);
         let mut out = io::stdout().lock();
         match self.format {
             Format::Json => write_json(&mut out, &pack_text::packed(&self.destination, report, elapsed))?,

@@ -86,8 +86,9 @@ fn counts(out: &mut impl Write, counts: &Counts) -> io::Result<()> {
     Ok(())
 }
 
-/// Names files that are not packed.
-pub(super) fn warn_ignored(ignored: &Ignored) {
+/// Names what is odd and the files that are not packed.
+pub(super) fn warn(ignored: &Ignored, warnings: &[String]) {
+    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     if ignored.count == 0 {
         return;
     }

@@ -232,9 +232,8 @@ impl<'a> Buckets<'a> {
             // An earlier run came further; what it wrote stands.
             return Ok(());
         }
-        let files = self.files.iter_mut().chain([&mut self.lines]);
-        let saved =
-            files.map(|file| file.flush().and_then(|()| file.get_ref().sync_data())).collect::<io::Result<()>>();
+        let mut files = self.files.iter_mut().chain([&mut self.lines]);
+        let saved = files.try_for_each(|file| file.flush().and_then(|()| file.get_ref().sync_data()));
         saved.map_err(|source| PackError::Write { path: self.folder.clone(), source })?;
         self.state.events = events;
         let text = serde_json::to_vec(&self.state);

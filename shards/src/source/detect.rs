@@ -100,7 +100,8 @@ fn detect(source: &Path, options: &SourceOptions) -> Result<SourceKind, PackErro
                       .tar.gz, .tar.zst, a set's folder)";
         return Err(PackError::Source { path: source.into(), line: None, reason: reason.into() });
     }
-    if options.labels.is_some() {
+    // ImageNet's own name: without its labels it would become a set without labels.
+    if options.labels.is_some() || name.contains("ilsvrc2012_img_val") {
         return Ok(SourceKind::ImagenetVal);
     }
     Ok(if holds_tars(source)? { SourceKind::ImagenetTrain } else { SourceKind::WebDataset })
