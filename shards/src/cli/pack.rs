@@ -154,12 +154,12 @@ impl Pack {
         let progress = |progress| bar.show(progress);
         let hooks = Hooks { pictures: &check, progress: &progress, stop: stop.flag() };
         let (source, destination) = (&self.source, &self.destination);
-        let result = match self.dry_run {
-            true => plan(source, &config, hooks).map(Done::Planned),
-            false => pack(source, destination, &config, self.resume, hooks).map(Done::Packed),
+        let done = match self.dry_run {
+            true => plan(source, &config, hooks).map(Box::new).map(Done::Planned),
+            false => pack(source, destination, &config, self.resume, hooks).map(Box::new).map(Done::Packed),
         };
         bar.clear();
-        match (result, stop.exit_code()) {
+        match (done, stop.exit_code()) {
             (Err(error @ PackError::Stopped), Some(code)) => {
                 eprintln!("mugs-shard: {error}");
                 Ok(code)
@@ -223,6 +223,6 @@ impl Pack {
 }
 
 enum Done {
-    Planned(PackPlan),
-    Packed(PackReport),
+    Planned(Box<PackPlan>),
+    Packed(Box<PackReport>),
 }

@@ -237,7 +237,7 @@ fn foreign(folder: &Path) {
     let sample = |number: u64| {
         [
             (format!("x/{number}.JPG"), picture(number, 500 + 13 * number as usize)),
-            (format!("x/{number}.cls"), if number % 2 == 0 { b"cat".to_vec() } else { b"dog\n".to_vec() }),
+            (format!("x/{number}.cls"), if number.is_multiple_of(2) { b"cat".to_vec() } else { b"dog\n".to_vec() }),
             (format!("x/{number}.txt"), format!("caption {number}").into_bytes()),
         ]
     };

@@ -14,7 +14,7 @@ use mugs_data::order::Share;
 use mugs_flow::{Flow, FlowError, Running, Workers};
 use mugs_image::{Image, encode};
 use mugs_random::{Address, Draws};
-use mugs_shards::{Hooks, PackConfig, ShardSet, pack};
+use mugs_shards::{CheckLevel, Hooks, PackConfig, PictureCheck, Resume, ShardSet, pack};
 use tempfile::TempDir;
 
 const PICTURES: u64 = 71;
@@ -58,8 +58,9 @@ impl Set {
         pictures(&source);
         change(&source);
         let config = PackConfig { samples_per_shard: 9.try_into().unwrap(), ..PackConfig::default() };
-        let hooks = Hooks { inspect: &|_| Ok(()), progress: &|_| (), stop: &AtomicBool::new(false) };
-        pack(&source, &path, &config, hooks).unwrap();
+        let pictures = PictureCheck { check: CheckLevel::None, ..PictureCheck::default() };
+        let hooks = Hooks { pictures: &pictures, progress: &|_| (), stop: &AtomicBool::new(false) };
+        pack(&source, &path, &config, Resume::Auto, hooks).unwrap();
         Self { _folder: folder, path }
     }
 

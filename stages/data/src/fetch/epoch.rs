@@ -131,7 +131,7 @@ fn fetched(epoch: u32, position: u64, sample: Sample) -> Fetched {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use mugs_shards::{Hooks, PackConfig, ShardSet, pack};
+    use mugs_shards::{CheckLevel, Hooks, PackConfig, PictureCheck, Resume, ShardSet, pack};
     use proptest::prelude::*;
     use tempfile::TempDir;
 
@@ -154,8 +154,9 @@ mod tests {
             std::fs::write(source.join(format!("class/{number:03}.jpeg")), bytes).unwrap();
         }
         let config = PackConfig { samples_per_shard: 20.try_into().unwrap(), ..PackConfig::default() };
-        let hooks = Hooks { inspect: &|_| Ok(()), progress: &|_| (), stop: &AtomicBool::new(false) };
-        pack(&source, &destination, &config, hooks).unwrap();
+        let pictures = PictureCheck { check: CheckLevel::None, ..PictureCheck::default() };
+        let hooks = Hooks { pictures: &pictures, progress: &|_| (), stop: &AtomicBool::new(false) };
+        pack(&source, &destination, &config, Resume::Auto, hooks).unwrap();
         let set = ShardSet::open(destination).unwrap();
         (folder, set)
     }
