@@ -37,4 +37,4 @@ pub use pictures::{BadPicture, CheckLevel, Examined, PictureCheck, Pictures};
 pub use set::{Sample, ShardReader, ShardSet};
 pub use source::{Ignored, SourceKind, SourceOptions};
 pub use tar::Dots;
-pub use verify::{Problem, VerifyHooks, VerifyReport, verify};
+pub use verify::{Decode, Problem, VerifyHooks, VerifyReport, verify};

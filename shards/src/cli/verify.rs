@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mugs_image::Decoder;
 use mugs_shards::{Problem, ShardSet, VerifyHooks, VerifyReport, verify};
 use serde::Serialize;
 
@@ -17,13 +18,14 @@ use super::{Format, count, write_json};
 
 const EXAMPLES: &str = "Examples:
   mugs-shard verify shards/train
-  mugs-shard verify shards/train --workers 8
+  mugs-shard verify shards/train --decode --jobs 8
   mugs-shard verify shards/train --format json | jq -r '.problems[].file' | sort -u";
 
 /// Reads every byte of a set again and names each that is not as it was packed.
 ///
-/// Names the file, the sample and the offset in the file. Exit code 1 if anything is wrong. Files that do not belong
-/// to the set are named in a warning.
+/// Sizes, checksums, headers, index against bytes, counts against the manifest, keys that are there twice, shards that
+/// are missing or unexpected. Names the file, the sample and the offset in the file. Exit code 1 if anything is wrong.
+/// Other files that do not belong to the set are named in a warning.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Verify {
@@ -31,8 +33,11 @@ pub(super) struct Verify {
     #[arg(value_name = "SET")]
     set: PathBuf,
     /// Threads; each reads one shard at a time.
-    #[arg(long, value_name = "N", default_value = "2")]
-    workers: NonZero<usize>,
+    #[arg(long, visible_alias = "workers", value_name = "N", default_value = "2")]
+    jobs: NonZero<usize>,
+    /// Decode every picture too. Pictures that libjpeg only warns about are named in warnings.
+    #[arg(long)]
+    decode: bool,
     /// How the result is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -52,8 +57,8 @@ impl Verify {
         let stop = Stop::on_signals()?;
         let bar = self.progress_bar()?;
         let progress = |bytes| bar.inc(bytes);
-        let hooks = VerifyHooks { progress: &progress, stop: stop.flag() };
-        let report = verify(&self.set, self.workers.get(), hooks)?;
+        let hooks = VerifyHooks { progress: &progress, stop: stop.flag(), decode: self.decode.then_some(&decode) };
+        let report = verify(&self.set, self.jobs.get(), hooks)?;
         bar.finish_and_clear();
         if let Some(code) = stop.exit_code() {
             eprintln!("mugs-shard: stopped before the whole set was read");
@@ -72,6 +77,9 @@ impl Verify {
     }
 
     fn report(&self, report: &VerifyReport) -> anyhow::Result<ExitCode> {
+        for warning in &report.warnings {
+            eprintln!("warning: {}", line(warning));
+        }
         if !report.strays.is_empty() {
             eprintln!("warning: not part of the set: {}", report.strays.join(", "));
         }
@@ -98,6 +106,12 @@ impl Verify {
         }
         Ok(())
     }
+}
+
+/// Decodes a picture as training does.
+fn decode(bytes: &[u8]) -> Result<Option<String>, String> {
+    let mut decoder = Decoder::new().map_err(|error| error.to_string())?;
+    decoder.decode(bytes).map(|decoded| decoded.warning).map_err(|error| error.to_string())
 }
 
 /// `train-000003.tar: sample n01440764_tench: offset 1536: …`

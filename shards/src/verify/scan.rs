@@ -1,7 +1,7 @@
 //! One pass over a tar: the checksum of the whole, and by the index the first wrong byte of each part.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +11,9 @@ use crate::index::{Member, SampleEntry};
 use crate::manifest::ShardInfo;
 use crate::ustar;
 
+/// How a problem begins after which nothing more is known of where members lie.
+const MISPLACED: &str = "the index puts";
+
 /// Bytes read at once; no size in a file decides how much memory is taken.
 const PIECE: usize = 1 << 20;
 
@@ -19,16 +22,19 @@ pub(crate) struct Scanned {
     pub(crate) bytes: u64,
 }
 
-/// Reads the whole tar at `path`. Without `entries` only its length and checksum are compared.
+/// Reads the whole tar at `path`. Without `entries` only its length and checksum are compared. The headers of a
+/// `foreign` tar are not ours: what is between the members is judged by the checksum of the whole.
 pub(crate) fn scan(
     path: &Path,
     shard: &ShardInfo,
     entries: &[SampleEntry],
+    foreign: bool,
     hooks: VerifyHooks<'_>,
 ) -> io::Result<Scanned> {
     let file = BufReader::with_capacity(PIECE, File::open(path)?);
-    let mut scan = Scan { file, hash: Hasher::default(), at: 0, shard, hooks, problems: Vec::new() };
-    match scan.parts(entries) {
+    let mut scan = Scan::new(file, 0, shard, hooks);
+    let done = if foreign { scan.foreign(entries) } else { scan.parts(entries) };
+    match done {
         Ok(()) => {}
         Err(Halt::End) => scan.truncated(entries),
         Err(Halt::Stop) => return Ok(Scanned { problems: scan.problems, bytes: scan.at }),
@@ -38,11 +44,33 @@ pub(crate) fn scan(
     Ok(Scanned { problems: scan.problems, bytes: scan.at })
 }
 
-struct Scan<'a> {
-    file: BufReader<File>,
+/// What is in the part of a tar that begins at `start` and lies in memory: whole samples, and the end if it is the last.
+/// Gives the problems of the samples.
+pub(crate) fn scan_part(
+    content: &[u8],
+    start: u64,
+    shard: &ShardInfo,
+    entries: &[SampleEntry],
+    hooks: VerifyHooks<'_>,
+) -> Vec<Problem> {
+    // What was read is counted where the compressed bytes are.
+    let hooks = VerifyHooks { progress: &|_| {}, ..hooks };
+    let mut scan = Scan::new(content, start, shard, hooks);
+    let last = start + content.len() as u64 == shard.tar_bytes();
+    let done = scan.members(entries).and_then(|()| if last { scan.end() } else { Ok(()) });
+    if matches!(done, Err(Halt::End)) || (done.is_ok() && scan.at != start + content.len() as u64) {
+        scan.problem(None, scan.at, "its samples do not fill its frame".into());
+    }
+    scan.problems
+}
+
+struct Scan<'a, R> {
+    file: R,
     hash: Hasher,
     /// Bytes read.
     at: u64,
+    /// Bytes that progress was told of.
+    told: u64,
     shard: &'a ShardInfo,
     hooks: VerifyHooks<'a>,
     problems: Vec<Problem>,
@@ -55,23 +83,47 @@ enum Halt {
     Io(io::Error),
 }
 
-impl Scan<'_> {
+impl<'a, R: io::BufRead> Scan<'a, R> {
+    fn new(file: R, at: u64, shard: &'a ShardInfo, hooks: VerifyHooks<'a>) -> Self {
+        Self { file, hash: Hasher::default(), at, told: at, shard, hooks, problems: Vec::new() }
+    }
+
     /// Reads all parts that the index says, then the rest.
     fn parts(&mut self, entries: &[SampleEntry]) -> Result<(), Halt> {
+        self.members(entries)?;
+        if !entries.is_empty() && self.problems.iter().all(|problem| !problem.what.starts_with(MISPLACED)) {
+            self.end()?;
+        }
+        self.rest()
+    }
+
+    fn members(&mut self, entries: &[SampleEntry]) -> Result<(), Halt> {
         for entry in entries {
             for member in &entry.members {
                 if member.offset != self.at + ustar::BLOCK {
-                    let what = format!("the index puts {} at offset {}", member.extension, member.offset);
+                    let what = format!("{MISPLACED} {} at offset {}", member.extension, member.offset);
                     self.problem(Some(&entry.key), self.at, what);
-                    return self.rest();
+                    return Ok(());
                 }
                 self.member(&entry.key, member)?;
             }
         }
-        if !entries.is_empty() {
-            self.fixed(None, &ustar::END, "the end blocks")?;
+        Ok(())
+    }
+
+    /// Compares the data of all members; reads what is between and behind them.
+    fn foreign(&mut self, entries: &[SampleEntry]) -> Result<(), Halt> {
+        for entry in entries {
+            for member in &entry.members {
+                self.pieces(member.offset.saturating_sub(self.at), |_| {})?;
+                self.data(&entry.key, member)?;
+            }
         }
         self.rest()
+    }
+
+    fn end(&mut self) -> Result<(), Halt> {
+        self.fixed(None, &ustar::END, "the end blocks")
     }
 
     fn member(&mut self, key: &str, member: &Member) -> Result<(), Halt> {
@@ -83,14 +135,20 @@ impl Scan<'_> {
                 self.pieces(ustar::BLOCK, |_| {})?;
             }
         }
+        self.data(key, member)?;
+        let zeros = &[0; ustar::BLOCK as usize][..ustar::padding(member.length) as usize];
+        self.fixed(Some(key), zeros, &format!("the padding of {name}"))
+    }
+
+    fn data(&mut self, key: &str, member: &Member) -> Result<(), Halt> {
         let mut hasher = Hasher::default();
         self.pieces(member.length, |piece| hasher.update(piece))?;
         if hasher.finish() != member.xxh3 {
-            let what = format!("{name}: its {} bytes do not have their checksum", member.length);
+            let (extension, length) = (&member.extension, member.length);
+            let what = format!("{key}.{extension}: its {length} bytes do not have their checksum");
             self.problem(Some(key), member.offset, what);
         }
-        let zeros = &[0; ustar::BLOCK as usize][..ustar::padding(member.length) as usize];
-        self.fixed(Some(key), zeros, &format!("the padding of {name}"))
+        Ok(())
     }
 
     /// Reads bytes that can only be `expected`.
@@ -122,9 +180,9 @@ impl Scan<'_> {
 
     /// Gives at most `limit` bytes; tells how many, 0 at the end of the file.
     fn piece(&mut self, limit: u64, mut take: impl FnMut(&[u8])) -> Result<u64, Halt> {
-        let refilled = self.file.buffer().is_empty();
         let buffer = self.file.fill_buf().map_err(Halt::Io)?;
-        if refilled {
+        if self.at >= self.told {
+            self.told = self.at + buffer.len() as u64;
             (self.hooks.progress)(buffer.len() as u64);
             if self.hooks.stop.load(Ordering::Relaxed) {
                 return Err(Halt::Stop);

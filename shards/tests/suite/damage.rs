@@ -143,8 +143,10 @@ fn shards_that_changed_places_or_went_missing_are_named() {
     let packed = packed();
     let path = |name: &str| packed.set.join(name);
     fs::rename(path("train-000001.tar"), path("elsewhere.tar")).unwrap();
-    let report = verified(&packed.set);
-    assert_eq!((&*only_problem(&packed.set).file, &*report.strays[0]), ("train-000001.tar", "elsewhere.tar"));
+    let problems = verified(&packed.set).problems;
+    let said: Vec<(&str, &str)> = problems.iter().map(|problem| (&*problem.file, &*problem.what)).collect();
+    let unexpected = "unexpected: the manifest does not know it";
+    assert_eq!(said, [("train-000001.tar", "is missing"), ("elsewhere.tar", unexpected)]);
     assert!(ShardSet::open(&packed.set).unwrap_err().to_string().contains("train-000001.tar"));
 
     fs::rename(path("train-000000.tar"), path("train-000001.tar")).unwrap();
@@ -166,4 +168,83 @@ fn bytes_behind_the_end_are_found() {
     let problem = only_problem(&packed.set);
     assert_eq!((&*problem.file, problem.key, problem.offset), ("train-000000.tar", None, Some(end)));
     assert!(matches!(ShardSet::open(&packed.set), Err(mugs_shards::ShardError::Size { .. })));
+}
+
+/// A compressed shard of several frames.
+fn compressed() -> (tempfile::TempDir, ShardSet) {
+    let source = tempfile::tempdir().unwrap();
+    (0..30).for_each(|i| put(source.path(), &format!("c/{i}.jpg"), &picture(i, 90_000 + 1000 * i as usize)));
+    let out = tempfile::tempdir().unwrap();
+    let config = mugs_shards::PackConfig { zstd: Some(1), ..config(1000, 0) };
+    try_pack(source.path(), &out.path().join("set"), &config).unwrap();
+    let set = ShardSet::open(out.path().join("set")).unwrap();
+    (out, set)
+}
+
+#[test]
+fn byte_flips_of_a_compressed_shard() {
+    let (_out, set) = compressed();
+    let info = &set.manifest().shards[0];
+    let index = fs::read_to_string(set.folder().join(&info.index)).unwrap();
+    // Offset and length in the file, and the first key behind it.
+    let lines: Vec<Vec<&str>> = index.lines().map(|line| line.split('\t').collect()).collect();
+    let frames: Vec<(u64, u64, &str)> = lines
+        .windows(2)
+        .filter(|pair| pair[0][0] == "#frame")
+        .map(|pair| (pair[0][1].parse().unwrap(), pair[0][2].parse().unwrap(), pair[1][0]))
+        .collect();
+    assert!(frames.len() > 2);
+    let mut draws = Draws::at(5, Address { epoch: 0, position: 0, lane: 0 });
+    let mut ran = 0;
+    for _ in 0..200 {
+        let offset = draws.below(info.bytes);
+        let frame = frames.iter().rfind(|frame| frame.0 <= offset).unwrap();
+        let path = set.folder().join(&info.file);
+        let problem = with_flip(&path, offset, draws.below(8) as u8, || only_problem(set.folder()));
+        // A bit that zstd does not read is only seen in the file as a whole.
+        let place = (problem.key.as_deref(), problem.offset);
+        assert!(place == (Some(frame.2), Some(frame.0)) || place == (None, None), "byte {offset}: {problem:?}");
+        ran += 1;
+    }
+    for cut in [0, 1, frames[1].0, frames[1].0 + 5, info.bytes - 1] {
+        let path = set.folder().join(&info.file);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..cut as usize]).unwrap();
+        let problems = verified(set.folder()).problems;
+        let lost: Vec<u64> = frames.iter().filter(|frame| frame.0 + frame.1 > cut).map(|frame| frame.0).collect();
+        assert_eq!(problems.iter().map(|problem| problem.offset.unwrap()).collect::<Vec<_>>(), lost, "cut to {cut}");
+        fs::write(&path, bytes).unwrap();
+        ran += 1;
+    }
+    assert_eq!(verified(set.folder()).problems, []);
+    tally("damages of compressed shards", ran, "flips and cuts");
+}
+
+#[test]
+fn pictures_that_do_not_decode_are_named_where_that_is_asked() {
+    let source = tempfile::tempdir().unwrap();
+    let image = mugs_image::Image::filled(64, 64, [90, 10, 30]);
+    let good = mugs_image::encode::jpeg(&image, 90).unwrap();
+    put(source.path(), "a/good.jpg", &good);
+    put(source.path(), "a/cut.jpg", &good[..good.len() - 40]);
+    let out = tempfile::tempdir().unwrap();
+    let set = out.path().join("set");
+    try_pack(source.path(), &set, &config(10, 0)).unwrap();
+    assert_eq!(verified(&set).problems, []);
+    let output = crate::command::run(&["verify", set.to_str().unwrap(), "--decode", "--jobs", "2"]);
+    let picture = ShardSet::open(&set).unwrap().open_shard(0).unwrap();
+    let number = (0..2).find(|number| &*picture.entry(*number).key == "a_cut").unwrap();
+    let offset = picture.entry(number).picture().unwrap().offset;
+    let said = format!("train-000000.tar: sample a_cut: offset {offset}: truncated");
+    assert!(output.code == 1 && output.stdout.starts_with(&said), "{}{}", output.stdout, output.stderr);
+}
+
+#[test]
+fn shards_that_the_manifest_does_not_know_are_problems_and_other_files_are_not() {
+    let packed = packed();
+    put(&packed.set, "train-000003.tar", b"x");
+    put(&packed.set, "notes.txt", b"x");
+    put(&packed.set, "report.jsonl", b"");
+    let report = verified(&packed.set);
+    assert_eq!((&*only_problem(&packed.set).file, report.strays), ("train-000003.tar", vec!["notes.txt".to_string()]));
 }

@@ -64,7 +64,7 @@ pub fn packed() -> Packed {
 }
 
 pub fn verified(set: &Path) -> VerifyReport {
-    verify(set, 2, VerifyHooks { progress: &|_| {}, stop: &GO_ON }).unwrap()
+    verify(set, 2, VerifyHooks { progress: &|_| {}, stop: &GO_ON, decode: None }).unwrap()
 }
 
 /// The names in a folder, sorted.
