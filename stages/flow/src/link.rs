@@ -142,7 +142,7 @@ impl<T> Emitter<T> {
     /// # Errors
     /// [`Closed`] when the flow is stopping: pass it on with `?`.
     pub fn pause(&mut self, time: Duration) -> Result<(), Closed> {
-        self.clock().during(State::RecvWait, || self.stop.sleep(time))
+        self.clock().during(State::RecvWait, || self.stop.pause(time))
     }
 
     /// Whether the flow is stopping; a loop that sends seldom looks here now and then.

@@ -111,8 +111,14 @@ impl StopHandle {
         }
     }
 
-    /// Sleeps, but no longer than until the flow stops.
-    pub(crate) fn sleep(&self, time: Duration) -> Result<(), Closed> {
+    /// Waits for something outside the flow (a retry of a read), but no longer than until the flow stops.
+    ///
+    /// A worker of a one-to-one stage uses it; the time counts as work. [`Emitter::pause`](crate::Emitter::pause) is for
+    /// stages that own their loop.
+    ///
+    /// # Errors
+    /// [`Closed`] when the flow is stopping: pass it on with `?`.
+    pub fn pause(&self, time: Duration) -> Result<(), Closed> {
         match self.shared.signal.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Ok(()) | Err(RecvTimeoutError::Disconnected) => Err(Closed(())),
@@ -132,7 +138,7 @@ mod tests {
             let stop = StopHandle::new();
             let sleeper = stop.clone();
             let sleeping = thread::spawn(move || {
-                assert!(sleeper.sleep(Duration::from_secs(60)).is_err());
+                assert!(sleeper.pause(Duration::from_secs(60)).is_err());
                 assert!(sleeper.is_stopped());
             });
             stop.fail(FlowError::Panicked { stage: "stage".into(), message: "message".into() });
