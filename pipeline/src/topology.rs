@@ -10,7 +10,7 @@
 use anyhow::Result;
 use mugs_data::batch::{BatchConfig, Batcher};
 use mugs_data::crop::{Cropper, Planner};
-use mugs_data::decode::{CpuDecode, Decode, Warnings};
+use mugs_data::decode::{CpuDecode, Skipping, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, Retries, Span};
 use mugs_data::order::Share;
 use mugs_flow::{BoxError, Flow, Running, Workers};
@@ -42,6 +42,8 @@ pub struct DataStages {
     pub warnings: Warnings,
     /// Reads that were tried again.
     pub retries: Retries,
+    /// The most bad samples of an epoch.
+    pub max_bad_samples: u64,
 }
 
 /// Starts the data stages of one rank at `start`, for `epochs` epochs in all.
@@ -50,6 +52,8 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> R
     let span = Span { share, global_batch: config.global_batch(share.world), start, epochs };
     let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
     let (steps_per_epoch, streams, retries) = (fetch.steps(), fetch.order().streams(), fetch.retries());
+    let stand_ins = fetch.stand_ins();
+    let max_bad_samples = stand_ins.most();
     let planner = Planner::new(config.seed, &config.crops()?)?;
     let batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: config.batch_size_per_gpu })?;
     let warnings = Warnings::default();
@@ -57,12 +61,13 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> R
     let workers = config.workers();
 
     let mut flow = Flow::new();
+    let stop = flow.stop_handle();
     let samples = flow.source("fetch", FETCHED, move |out| fetch.run(out)).weighed(|sample| sample.image.len());
     let decoding = Workers { count: workers.div_ceil(4), capacity: DECODED };
     let pictures = flow
         .map("decode", samples, decoding, move |_| {
-            let mut decoder = CpuDecode::new(counted.clone())?;
-            Ok(move |sample| Ok::<_, BoxError>(decoder.decode(sample)?))
+            let mut decoder = Skipping::new(CpuDecode::new(counted.clone())?, stand_ins.clone(), stop.clone());
+            Ok(move |sample| decoder.decode(sample))
         })
         .weighed(|picture| picture.image.pixels.len());
     let cropping = Workers { count: workers, capacity: CROPPED };
@@ -79,5 +84,6 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> R
             Ok(move |batch| Ok::<_, BoxError>(renderer.render(batch)?))
         })
         .weighed(|batch| batch.bytes());
-    Ok(DataStages { batches: flow.start("learn", rendered)?, steps_per_epoch, streams, warnings, retries })
+    let batches = flow.start("learn", rendered)?;
+    Ok(DataStages { batches, steps_per_epoch, streams, warnings, retries, max_bad_samples })
 }

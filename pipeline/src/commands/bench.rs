@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use mugs_data::bad::BadSamples;
 use mugs_data::fetch::Cursor;
 use mugs_flow::StageSnapshot;
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::{cpu, open_set};
 use crate::cli::{BenchArgs, Format};
 use crate::config::resolve;
+use crate::topology::DataStages;
 use crate::{peak_rss_mib, topology};
 
 /// What was measured.
@@ -43,17 +45,23 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
     ensure!(seconds > 0.0, "--seconds {seconds} is no time to measure");
     let mut config = resolve(config.as_deref(), options)?;
     config.num_workers = workers;
-    let set = open_set(&config.data_path)?;
+    let set = open_set(&config)?;
     config.batch_size_per_gpu = config.batch_size_per_gpu.min(usize::try_from(set.manifest().samples)?);
     let mut stages = topology::start(&config, set, Cursor::default(), u32::MAX)?;
-    stages.batches.recv()?.context("the set gives no batch")?;
+    let mut bad = BadSamples::default();
+    let mut next = |stages: &mut DataStages| -> Result<usize> {
+        let batch = stages.batches.recv()?.context("the set gives no batch")?;
+        mugs_data::bad::log(&batch.contents);
+        bad.add(&batch.contents, stages.max_bad_samples)?;
+        Ok(batch.contents.keys.len())
+    };
+    next(&mut stages)?;
 
     let meters = stages.batches.meters();
     let (before, cpu_before, start) = (meters.snapshot(), cpu::by_stage(), Instant::now());
     let mut images = 0;
     while start.elapsed().as_secs_f64() < seconds {
-        let batch = stages.batches.recv()?.context("the set ended")?;
-        images += batch.contents.keys.len() as u64;
+        images += next(&mut stages)? as u64;
     }
     let (took, after, cpu_after) = (start.elapsed(), meters.snapshot(), cpu::by_stage());
     stages.batches.join()?;

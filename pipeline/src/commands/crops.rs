@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use mugs_data::Picture;
 use mugs_data::batch::{Batch, BatchConfig, Batcher};
 use mugs_data::crop::{Cropper, Planner};
-use mugs_data::decode::{CpuDecode, Decode, Warnings};
+use mugs_data::decode::{CpuDecode, Skipping, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, Span};
 use mugs_data::order::Share;
-use mugs_flow::{BoxError, Flow, Group as _, Workers};
+use mugs_flow::{Flow, Group as _, Workers};
 use mugs_image::ops::{Filter, resize};
 use mugs_image::{Image, encode};
 
@@ -53,15 +53,16 @@ pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
 
 /// The first pictures of the first epoch, decoded.
 fn pictures(config: &RunConfig, count: usize) -> Result<Vec<Picture>> {
-    let set = open_set(&config.data_path)?;
+    let set = open_set(config)?;
     let count = (count as u64).min(set.manifest().samples);
     let span = Span { share: Share { rank: 0, world: 1 }, global_batch: count, start: Cursor::default(), epochs: 1 };
     let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
     let mut flow = Flow::new();
+    let (stand_ins, stop) = (fetch.stand_ins(), flow.stop_handle());
     let samples = flow.source("fetch", 8, move |out| fetch.run(out));
-    let decoded = flow.map("decode", samples, Workers { count: 1, capacity: 1 }, |_| {
-        let mut decoder = CpuDecode::new(Warnings::default())?;
-        Ok(move |sample| Ok::<_, BoxError>(decoder.decode(sample)?))
+    let decoded = flow.map("decode", samples, Workers { count: 1, capacity: 1 }, move |_| {
+        let mut decoder = Skipping::new(CpuDecode::new(Warnings::default())?, stand_ins.clone(), stop.clone());
+        Ok(move |sample| decoder.decode(sample))
     });
     let mut running = flow.start("draw", decoded)?;
     let mut pictures = Vec::new();

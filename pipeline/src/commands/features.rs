@@ -77,6 +77,7 @@ fn read_all(set: &ShardSet, out: &mut Emitter<Fetched>) -> Result<(), BoxError> 
                 shard: sample.shard_name,
                 offset: sample.offset,
                 label: sample.label,
+                stands_in_for: None,
             };
             out.send(Fetched { origin, image: sample.image })?;
             position += 1;

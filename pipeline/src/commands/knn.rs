@@ -29,7 +29,7 @@ struct Row {
 pub fn knn(arguments: KnnArgs) -> Result<ExitCode> {
     let (config, trainer) = network(&arguments)?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);
-    let known = open_set(&config.data_path)?;
+    let known = open_set(&config)?;
     let asked = ShardSet::open(&arguments.val_path)?;
     ensure!(
         known.manifest().classes == asked.manifest().classes,

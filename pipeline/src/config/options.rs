@@ -150,6 +150,10 @@ options! {
         readahead_mb: usize = 256;
         /// Samples of a stream that are shuffled together [default: 256]
         shuffle_block: usize = 256;
+        /// What is done about a sample whose bytes are bad or whose picture cannot be decoded: `fail` ends the run, `skip` puts the next good sample of its stream in its place [default: fail]
+        on_bad_sample: String = "fail".into() => { value_name = "POLICY", value_parser = ["fail", "skip"], hide_possible_values = true };
+        /// With --on_bad_sample skip: most bad samples of an epoch, one more ends the run; 0 takes 0.1 % of the epoch, at least 10 [default: 0]
+        max_bad_samples: u64 = 0;
         /// Streams that an epoch is cut into; 0 takes the smallest multiple of the ranks that is at least 64 [default: 0]
         streams: usize = 0;
     }
@@ -174,11 +178,13 @@ options! {
 /// Where the meters are served unless an option says otherwise; busy, it is only a warning.
 pub const DEFAULT_METRICS_ADDR: &str = "127.0.0.1:9400";
 
-/// Options that may differ between a run and its resumption: they change where and how fast, not what.
+/// Options that may differ between a run and its resumption: they change where, how fast and how long, not what.
 pub const FREE_ON_RESUME: &[&str] = &[
     "data_path",
     "num_workers",
     "readahead_mb",
+    "on_bad_sample",
+    "max_bad_samples",
     "output_dir",
     "max_steps",
     "save_every_steps",

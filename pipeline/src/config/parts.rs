@@ -1,9 +1,10 @@
 //! What each stage is configured with, read off a run's configuration; and everything that can be wrong with one.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use mugs_compute::loss::LossConfig;
 use mugs_compute::model::{Arch, ModelConfig};
 use mugs_compute::schedule::{ScheduleConfig, Schedules, TeacherTemperature};
+use mugs_data::bad::OnBadSample;
 use mugs_data::crop::CropConfig;
 use mugs_data::fetch::FetchConfig;
 
@@ -31,6 +32,7 @@ impl RunConfig {
         );
         self.model()?;
         self.crops()?;
+        self.fetch()?;
         Ok(())
     }
 
@@ -126,8 +128,19 @@ impl RunConfig {
                 0 => None,
                 streams => Some(u32::try_from(streams).context("--streams is too large")?),
             },
+            on_bad_sample: self.on_bad_sample()?,
+            max_bad_samples: (self.max_bad_samples > 0).then_some(self.max_bad_samples),
             ..FetchConfig::default()
         })
+    }
+
+    /// What is done about bad samples.
+    pub fn on_bad_sample(&self) -> Result<OnBadSample> {
+        match self.on_bad_sample.as_str() {
+            "fail" => Ok(OnBadSample::Fail),
+            "skip" => Ok(OnBadSample::Skip),
+            other => bail!("--on_bad_sample {other} is neither fail nor skip"),
+        }
     }
 
     /// Pictures of one step over all ranks.

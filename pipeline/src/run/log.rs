@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use mugs_data::bad::BadSamples;
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
@@ -23,6 +24,9 @@ pub struct EpochSums {
     pub lr: f64,
     /// Sum of the first group's weight decay.
     pub wd: f64,
+    /// Samples that were left out because they are bad. Absent from checkpoints of earlier versions.
+    #[serde(default)]
+    pub bad: BadSamples,
 }
 
 /// The means that a line of the log holds.
@@ -54,6 +58,9 @@ impl EpochSums {
         line.insert("lr".into(), (self.lr / n).into());
         line.insert("wd".into(), (self.wd / n).into());
         line.insert("epoch".into(), epoch.into());
+        if self.bad.count > 0 {
+            line.insert("bad_samples".into(), self.bad.count.into());
+        }
         line
     }
 }

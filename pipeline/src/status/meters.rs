@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
+use mugs_data::Dropped;
+use mugs_data::bad::BAD_SAMPLE_REASONS;
 
 /// Handles of everything that the training thread reports.
 pub struct TrainMeters {
@@ -17,6 +19,8 @@ pub struct TrainMeters {
     checkpoint: Gauge,
     decode_warnings: Counter,
     fetch_retries: Counter,
+    /// By reason.
+    dropped: [(&'static str, Counter); BAD_SAMPLE_REASONS.len()],
 }
 
 impl TrainMeters {
@@ -31,6 +35,7 @@ impl TrainMeters {
         describe_histogram!("mugs_step_duration_seconds", "Time of one training step, without waiting for data.");
         describe_histogram!("mugs_data_wait_seconds", "Time that the training thread waited for a batch.");
         describe_counter!("mugs_decode_warnings_total", "Pictures delivered although libjpeg warned about them.");
+        describe_counter!("mugs_samples_dropped_total", "Bad samples left out of the steps done, by reason.");
         describe_gauge!(
             "mugs_checkpoint_last_success_timestamp_seconds",
             "Unix time of the last checkpoint that was written completely."
@@ -45,6 +50,8 @@ impl TrainMeters {
             checkpoint: gauge!("mugs_checkpoint_last_success_timestamp_seconds"),
             decode_warnings: counter!("mugs_decode_warnings_total"),
             fetch_retries: counter!("mugs_fetch_retries_total", "reason" => "io"),
+            dropped: BAD_SAMPLE_REASONS
+                .map(|reason| (reason, counter!("mugs_samples_dropped_total", "reason" => reason))),
         }
     }
 
@@ -69,6 +76,16 @@ impl TrainMeters {
     pub fn data(&self, warnings: u64, retries: u64) {
         self.decode_warnings.absolute(warnings);
         self.fetch_retries.absolute(retries);
+    }
+
+    /// Reports bad samples that a batch was to hold.
+    pub fn dropped(&self, samples: &[Dropped]) {
+        for sample in samples {
+            let counter = self.dropped.iter().find(|(reason, _)| *reason == sample.reason);
+            if let Some((_, counter)) = counter {
+                counter.increment(1);
+            }
+        }
     }
 
     /// Reports that a checkpoint has just been written.

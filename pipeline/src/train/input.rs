@@ -38,6 +38,7 @@ mod tests {
             keys: vec![Arc::from("a"), Arc::from("b")],
             labels: vec![None; 2],
             weak: vec![true, false],
+            dropped: Vec::new(),
         };
         let planes = |count, size: usize| Planes { count, size, values: vec![0.5; count * 3 * size * size] };
         let input = step_input(&Rendered { contents, global: planes(8, 4), local: planes(0, 0) }, 7, 4);

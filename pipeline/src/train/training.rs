@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use mugs_compute::checkpoint::{Checkpoint, MugsState, Value};
 use mugs_compute::schedule::Schedules;
 use mugs_compute::trainer::{StepError, TrainConfig, Trainer};
+use mugs_data::bad::{self, BadSamples};
 use mugs_data::batch::Contents;
 use mugs_data::fetch::Cursor;
 use mugs_data::order::{Order, default_streams};
@@ -122,11 +123,23 @@ impl Training {
                 };
             };
             let waited = wait.elapsed();
+            let bad = self.bad_samples(&batch.contents, stages.max_bad_samples, reporter.meters())?;
             self.step(&batch, waited, reporter)?;
+            self.sums.bad = bad;
             reporter.meters().data(stages.warnings.count(), stages.retries.count());
             self.after_step(signals, reporter)?;
         }
         Ok(None)
+    }
+
+    /// Says what the batch was to hold and does not, and gives the epoch's bad samples with its own. They become part
+    /// of the state with the step, so that a checkpoint counts those of the steps that are done.
+    fn bad_samples(&self, contents: &Contents, most: u64, meters: &TrainMeters) -> Result<BadSamples> {
+        bad::log(contents);
+        meters.dropped(&contents.dropped);
+        let mut bad = self.sums.bad.clone();
+        bad.add(contents, most)?;
+        Ok(bad)
     }
 
     fn step(&mut self, batch: &Rendered, waited: std::time::Duration, reporter: &mut Reporter) -> Result<()> {

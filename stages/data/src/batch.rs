@@ -13,7 +13,7 @@ pub use self::pool::Buffer;
 use self::pool::Pool;
 use crate::crop::Erase;
 use crate::error::DataError;
-use crate::item::Cropped;
+use crate::item::{Cropped, Dropped};
 
 /// Large crops of a picture: the teacher's two (t1, t2), then the student's two (s1, s2).
 pub const GLOBAL_CROPS: usize = 4;
@@ -45,6 +45,8 @@ pub struct Contents {
     pub labels: Vec<Option<u32>>,
     /// `[B]`: whether the student's large crops are weak; such pictures enter the student's memory.
     pub weak: Vec<bool>,
+    /// The bad samples at whose positions others of the batch stand, in the order of the positions.
+    pub dropped: Vec<Dropped>,
 }
 
 /// Crops of one size on the host, crop by crop: all pictures' first crop, then all pictures' second …
@@ -194,6 +196,7 @@ impl Batcher {
             contents.keys.push(origin.key);
             contents.labels.push(origin.label);
             contents.weak.push(weak);
+            contents.dropped.extend(origin.stands_in_for.map(|dropped| *dropped));
         }
         Ok(Batch::Host(HostBatch { contents, global, local }))
     }
@@ -249,7 +252,8 @@ mod tests {
     /// A picture whose crops tell it and themselves by their colour.
     fn cropped(epoch: u32, position: u64, sizes: &[usize]) -> Cropped {
         let key: Arc<str> = format!("key{position}").into();
-        let origin = Origin { epoch, position, key, shard: "a-000000.tar".into(), offset: 512, label: Some(7) };
+        let shard = "a-000000.tar".into();
+        let origin = Origin { epoch, position, key, shard, offset: 512, label: Some(7), stands_in_for: None };
         let colour = |crop: usize| [position as u8, crop as u8, 0];
         let crops = sizes.iter().enumerate().map(|(crop, &size)| Image::filled(size, size, colour(crop))).collect();
         let rectangle = Erase { top: 1, left: 2, height: 3, width: 4, noise: Default::default() };

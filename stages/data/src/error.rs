@@ -40,10 +40,47 @@ pub enum DataError {
         /// Why not.
         cause: DecodeError,
     },
+    /// More samples of an epoch are bad than allowed.
+    #[error(
+        "{count} samples of epoch {epoch} are bad, `max_bad_samples` allows {most}; the last: {}; `mugs-shard verify \
+         --decode` finds all that are bad",
+        last.join("; ")
+    )]
+    TooManyBad {
+        /// The epoch.
+        epoch: u32,
+        /// How many are bad so far.
+        count: u64,
+        /// How many may be.
+        most: u64,
+        /// What is wrong with the last ones.
+        last: Vec<String>,
+    },
+    /// No sample can stand in for a bad one.
+    #[error("nothing stands in for a bad sample: {in_a_row} in a row are bad, {why}; the first: {first}")]
+    NoStandIn {
+        /// Bad samples one after the other.
+        in_a_row: u64,
+        /// Why the search ended.
+        why: String,
+        /// What is wrong with the first.
+        first: String,
+    },
     /// No decoder can be set up.
     #[error("cannot set up a decoder: {0}")]
     Decoder(DecodeError),
     /// A stage was handed what the stage before it cannot have made: a bug.
     #[error("cannot make a batch: {0}")]
     Batch(String),
+}
+
+impl DataError {
+    /// If a sample's bytes or its picture are at fault, why, in one word; none if something else is.
+    pub(crate) fn bad_sample(&self) -> Option<&'static str> {
+        match self {
+            Self::Shard(error) if error.is_bad_sample() => Some(error.kind()),
+            Self::Decode { cause, .. } => Some(cause.kind()),
+            _ => None,
+        }
+    }
 }

@@ -22,6 +22,27 @@ pub struct Origin {
     pub offset: u64,
     /// Its class, where the set has classes.
     pub label: Option<u32>,
+    /// The bad sample at whose position it stands; none if the position is its own.
+    pub stands_in_for: Option<Box<Dropped>>,
+}
+
+/// A sample that is not delivered because it is bad. Another one of its stream stands at its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Its position in the epoch's order.
+    pub position: u64,
+    /// Its key.
+    pub key: Arc<str>,
+    /// The file name of its shard.
+    pub shard: Arc<str>,
+    /// Where the picture's bytes begin in the shard.
+    pub offset: u64,
+    /// What is wrong in one word, for counting: one of [`BAD_SAMPLE_REASONS`](crate::bad::BAD_SAMPLE_REASONS).
+    pub reason: &'static str,
+    /// What is wrong in a sentence, which names shard, key and byte offset too.
+    pub what: String,
+    /// How many samples are bad one after the other in the stream, this one the first of them: at least 1.
+    pub in_a_row: u64,
 }
 
 /// A sample as it was read: fetch → decode.

@@ -6,6 +6,7 @@
 //!
 //! * [`order`] says which sample stands at which position of an epoch;
 //! * [`fetch`] reads the samples of a rank in that order;
+//! * [`bad`] says what becomes of samples that cannot be used;
 //! * [`decode`] turns their bytes into pictures;
 //! * [`crop`] plans a picture's crops and renders them;
 //! * [`batch`] puts the crops of many pictures together.
@@ -13,6 +14,7 @@
 //! Each stage is built from its configuration and knows no other stage; the program that joins them to a
 //! [`Flow`](mugs_flow::Flow) decides on threads and capacities.
 
+pub mod bad;
 pub mod batch;
 pub mod crop;
 pub mod decode;
@@ -22,4 +24,4 @@ mod item;
 pub mod order;
 
 pub use error::DataError;
-pub use item::{Cropped, Fetched, Origin, Picture};
+pub use item::{Cropped, Dropped, Fetched, Origin, Picture};

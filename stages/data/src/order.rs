@@ -230,13 +230,25 @@ impl EpochOrder {
         self.at(start + u64::from(block[(entry % u64::from(self.order.shuffle_block)) as usize]))
     }
 
+    /// The sample that comes `behind` places after a position below N in its stream, where the stream's last sample is
+    /// followed by its first; none when that leads all around. Depends on no rank and no batch size.
+    ///
+    /// # Panics
+    /// The position is not below N.
+    pub fn behind(&self, position: u64, behind: u64) -> Option<Place> {
+        let streams = u64::from(self.order.streams);
+        let (stream, entry) = (position % streams, position / streams);
+        let len = self.stream_len(stream as u32);
+        (behind < len).then(|| self.place((entry + behind) % len * streams + stream))
+    }
+
     /// The samples of a stream, in the order of its positions, from `entry` on.
     pub fn stream(&self, stream: u32, entry: u64) -> StreamOrder<'_> {
         StreamOrder { order: self, stream, entry, start: 0, block: Vec::new() }
     }
 
     /// Samples of a stream.
-    fn stream_len(&self, stream: u32) -> u64 {
+    pub(crate) fn stream_len(&self, stream: u32) -> u64 {
         let (samples, streams) = (self.order.samples, u64::from(self.order.streams));
         samples / streams + u64::from(u64::from(stream) < samples % streams)
     }

@@ -1,6 +1,7 @@
 //! End-to-end tests, one binary with a module per subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod bad_samples;
 mod command;
 mod interop;
 mod meters;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use crate::support::{Lab, run, text};
 
-fn get(address: &str, path: &str) -> String {
+pub fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut response = String::new();
@@ -17,8 +17,9 @@ fn get(address: &str, path: &str) -> String {
 }
 
 /// Starts a long run with meters on a free port; gives the process and the address that it names.
-fn metered(lab: &Lab) -> (std::process::Child, String) {
+pub fn metered(lab: &Lab, more: &[&str]) -> (std::process::Child, String) {
     let mut command = lab.train("run", &["--epochs=100000", "--saveckp_freq=0", "--metrics_addr=127.0.0.1:0"]);
+    command.args(more);
     command.stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -30,7 +31,7 @@ fn metered(lab: &Lab) -> (std::process::Child, String) {
 }
 
 /// Values by `name{labels}`, and the types by family.
-fn parse(body: &str) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
+pub fn parse(body: &str) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
     let (mut values, mut types) = (BTreeMap::new(), BTreeMap::new());
     for line in body.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
@@ -47,7 +48,7 @@ fn parse(body: &str) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
 #[test]
 fn every_promised_family_is_served_and_true() {
     let lab = Lab::new(23);
-    let (mut child, address) = metered(&lab);
+    let (mut child, address) = metered(&lab, &[]);
     let begun = std::time::Instant::now();
     let (values, types) = loop {
         let (values, types) = parse(&get(&address, "/metrics"));
@@ -79,6 +80,7 @@ fn every_promised_family_is_served_and_true() {
         "mugs_images_total",
         "mugs_checkpoint_last_success_timestamp_seconds",
         "mugs_fetch_retries_total",
+        "mugs_samples_dropped_total",
         "mugs_build_info",
         "process_resident_memory_bytes",
     ] {

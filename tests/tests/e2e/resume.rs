@@ -144,17 +144,17 @@ fn other_data_are_refused() {
     assert!(text(&refused.stderr).contains("another data set"), "{}", text(&refused.stderr));
 }
 
-fn place(run: &Path) -> (u64, u64) {
+pub fn place(run: &Path) -> (u64, u64) {
     let mugs = Checkpoint::read(&run.join("checkpoint.pth")).unwrap().mugs;
     (mugs.epoch, mugs.step)
 }
 
-fn epochs_logged(run: &Path) -> Vec<String> {
+pub fn epochs_logged(run: &Path) -> Vec<String> {
     let log = std::fs::read_to_string(run.join("log.txt")).unwrap();
     log.lines().filter(|line| line.starts_with('{')).map(str::to_owned).collect()
 }
 
-fn same_checkpoints(a: &Path, b: &Path) {
+pub fn same_checkpoints(a: &Path, b: &Path) {
     let [a, b] = [a, b].map(|run| Checkpoint::read(&run.join("checkpoint.pth")).unwrap());
     assert_eq!((a.mugs.epoch, a.mugs.step, &a.mugs.sums), (b.mugs.epoch, b.mugs.step, &b.mugs.sums));
     let (a, b) = (tensors(&a.state), tensors(&b.state));

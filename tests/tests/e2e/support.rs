@@ -50,9 +50,15 @@ pub struct Lab {
 
 impl Lab {
     pub fn new(count: u64) -> Self {
+        Self::changed(count, |_| ())
+    }
+
+    /// Packs the pictures after `change` has been at their folder.
+    pub fn changed(count: u64, change: impl Fn(&Path)) -> Self {
         let folder = TempDir::new().unwrap();
         let source = folder.path().join("pictures");
         pictures(&source, count);
+        change(&source);
         let set = folder.path().join("set");
         let packed =
             run(Command::new(binary("mugs-shard")).args(["pack", "--samples-per-shard", "7"]).args([&source, &set]));

@@ -78,7 +78,8 @@ mod tests {
     /// A batch of one picture with four crops, the third erased.
     fn crops(lane: u16) -> Crops {
         let key: Arc<str> = "key".into();
-        let origin = Origin { epoch: 1, position: 9, key, shard: "a.tar".into(), offset: 0, label: None };
+        let shard = "a.tar".into();
+        let origin = Origin { epoch: 1, position: 9, key, shard, offset: 0, label: None, stands_in_for: None };
         let images = (0..4).map(|crop| Image::filled(4, 4, [10 * crop, 128, 255])).collect();
         let item = Cropped { origin, weak: false, crops: images, erase: vec![None, None, Some(erase(lane)), None] };
         let mut batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: 1 }).unwrap();

@@ -224,7 +224,8 @@ mod tests {
         let erased = StrongCrop { erase: Some(erase), size: 5, ..strong(false, vec![]) };
         let plan =
             PicturePlan { weak: true, crops: vec![CropPlan::Strong(strong(true, vec![])), CropPlan::Strong(erased)] };
-        let origin = Origin { epoch: 1, position: 2, key: "key".into(), shard: "a.tar".into(), offset: 0, label: None };
+        let (key, shard) = ("key".into(), "a.tar".into());
+        let origin = Origin { epoch: 1, position: 2, key, shard, offset: 0, label: None, stands_in_for: None };
         let cropped = render_picture(Picture { origin: origin.clone(), image: picture(20, 12) }, &plan);
         assert_eq!((cropped.origin, cropped.weak), (origin, true));
         assert_eq!(cropped.crops.iter().map(|crop| crop.width).collect::<Vec<_>>(), [8, 5]);

@@ -1,11 +1,13 @@
 //! The stage that turns a sample's bytes into a picture.
 
 mod cpu;
+mod skipping;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use cpu::CpuDecode;
+pub use skipping::Skipping;
 
 use crate::error::DataError;
 use crate::item::{Fetched, Picture};

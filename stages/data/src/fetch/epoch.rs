@@ -1,14 +1,16 @@
 //! Reads an epoch: in storage order from the disk, in the epoch's order to the next stage.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::iter::{Peekable, Take};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use mugs_flow::BoxError;
-use mugs_shards::{Sample, ShardReader};
+use mugs_shards::ShardReader;
 
 use super::retry::Pause;
-use super::{Fetch, Span};
+use super::shards::{Bad, Outcome};
+use super::{Fetch, Span, fetched};
+use crate::error::DataError;
 use crate::item::{Fetched, Origin};
 use crate::order::{EpochOrder, Place, StreamOrder, positions};
 
@@ -19,8 +21,6 @@ pub(super) struct EpochReader<'a> {
     positions: Box<dyn Iterator<Item = u64> + 'a>,
     /// The rank's streams; stream i of the order is number i div world here.
     streams: Vec<Stream<'a>>,
-    /// Open shards. Only streams keep them open.
-    shards: HashMap<usize, Weak<ShardReader>>,
     /// The most bytes that each stream holds, a single larger sample aside.
     budget: u64,
 }
@@ -28,8 +28,8 @@ pub(super) struct EpochReader<'a> {
 /// One stream: what of it is read, and what comes next.
 struct Stream<'a> {
     places: Peekable<Take<StreamOrder<'a>>>,
-    /// Samples read ahead, in the order of delivery.
-    ready: VecDeque<Sample>,
+    /// Samples read ahead, good and bad, in the order of delivery.
+    ready: VecDeque<Outcome>,
     /// The most samples of the next sweep.
     most: usize,
     /// The shards of the last sweep, kept open: the next one most likely reads on in them.
@@ -59,7 +59,7 @@ impl<'a> EpochReader<'a> {
         });
         let (streams, positions) = (streams.collect(), Box::new(positions(share, range)));
         let budget = fetch.readahead / u64::from(own);
-        Self { fetch, epoch: order.number(), positions, streams, shards: HashMap::new(), budget }
+        Self { fetch, epoch: order.number(), positions, streams, budget }
     }
 
     /// The next sample of the rank; none at the end of the epoch.
@@ -70,8 +70,16 @@ impl<'a> EpochReader<'a> {
         if self.streams[stream].ready.is_empty() {
             self.sweep(stream, pause)?;
         }
-        let next = self.streams[stream].ready.pop_front();
-        Ok(next.map(|sample| fetched(self.epoch, position, sample)))
+        match self.streams[stream].ready.pop_front() {
+            None => Ok(None),
+            Some(Outcome::Good(sample)) => Ok(Some(fetched(self.epoch, position, sample, None))),
+            Some(Outcome::Bad(bad)) => {
+                let Bad { key, shard, offset, error } = *bad;
+                let (epoch, label, stands_in_for) = (self.epoch, None, None);
+                let bad = Origin { epoch, position, key, shard, offset, label, stands_in_for };
+                self.fetch.stand_ins.find(bad, DataError::Shard(error), pause).map(Some)
+            }
+        }
     }
 
     /// Reads the stream's next samples in one pass over the disk.
@@ -80,7 +88,7 @@ impl<'a> EpochReader<'a> {
         while wanted.len() < self.streams[stream].most
             && let Some(&place) = self.streams[stream].places.peek()
         {
-            let shard = self.open(stream, place.shard, pause)?;
+            let shard = self.fetch.shards.open(place.shard, pause)?;
             bytes += size(&shard, place);
             if bytes > self.budget && !wanted.is_empty() {
                 break;
@@ -89,10 +97,10 @@ impl<'a> EpochReader<'a> {
             wanted.push((place, wanted.len(), shard));
         }
         wanted.sort_unstable_by_key(|&(place, ..)| place);
-        let mut samples: Vec<Option<Sample>> = wanted.iter().map(|_| None).collect();
+        let mut samples: Vec<Option<Outcome>> = wanted.iter().map(|_| None).collect();
         let mut open: Vec<Arc<ShardReader>> = Vec::new();
         for (place, turn, shard) in wanted {
-            samples[turn] = Some(self.fetch.retry.run(pause, || shard.read(place.sample))?);
+            samples[turn] = Some(self.fetch.shards.read(&shard, place.sample, pause)?);
             if open.last().is_none_or(|last| !Arc::ptr_eq(last, &shard)) {
                 open.push(shard);
             }
@@ -103,28 +111,12 @@ impl<'a> EpochReader<'a> {
         stream.most = self.fetch.order.shuffle_block() as usize;
         Ok(())
     }
-
-    /// A shard's reader: one that a stream has open, or a new one.
-    fn open(&mut self, stream: usize, number: usize, pause: &mut Pause<'_>) -> Result<Arc<ShardReader>, BoxError> {
-        if let Some(shard) = self.shards.get(&number).and_then(Weak::upgrade) {
-            return Ok(shard);
-        }
-        let shard = Arc::new(self.fetch.retry.run(pause, || self.fetch.set.open_shard(number))?);
-        self.shards.insert(number, Arc::downgrade(&shard));
-        self.streams[stream].open.push(shard.clone());
-        Ok(shard)
-    }
 }
 
 /// The bytes that a sample keeps in memory once it is read.
 fn size(shard: &ShardReader, place: Place) -> u64 {
     let members = shard.entries().get(place.sample).map(|entry| &entry.members[..]).unwrap_or_default();
     members.last().map_or(0, |last| last.end() - members[0].offset)
-}
-
-fn fetched(epoch: u32, position: u64, sample: Sample) -> Fetched {
-    let Sample { key, shard_name: shard, offset, label, image, .. } = sample;
-    Fetched { origin: Origin { epoch, position, key, shard, offset, label }, image }
 }
 
 #[cfg(test)]
@@ -186,7 +178,11 @@ mod tests {
             let (mut samples, mut most_held) = (Vec::new(), 0);
             while let Some(sample) = reader.next(&mut |_| Ok(())).unwrap() {
                 let held = reader.streams.iter().flat_map(|stream| &stream.ready);
-                most_held = most_held.max(held.map(|sample| sample.image.len()).sum());
+                let bytes = |outcome: &Outcome| match outcome {
+                    Outcome::Good(sample) => sample.image.len(),
+                    Outcome::Bad(bad) => panic!("{bad:?}"),
+                };
+                most_held = most_held.max(held.map(bytes).sum());
                 samples.push(sample);
             }
             assert!(most_held as u64 <= readahead, "{most_held} bytes of {readahead}");
@@ -212,7 +208,7 @@ mod tests {
         let order = fetch.order.epoch(0);
         let mut reader = EpochReader::new(&fetch, &order, 0);
         while reader.next(&mut |_| Ok(())).unwrap().is_some() {
-            let open = reader.shards.values().filter(|shard| shard.strong_count() > 0).count();
+            let open = fetch.shards.open_count();
             // A sweep is within two blocks of 8 neighbours, which lie in two shards of 20 at most.
             assert!(open <= 2 * 2, "{open} shards are open");
         }

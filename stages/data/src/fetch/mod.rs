@@ -2,18 +2,23 @@
 
 mod epoch;
 mod retry;
+mod shards;
+mod stand_in;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mugs_flow::{BoxError, Emitter};
-use mugs_shards::ShardSet;
+use mugs_shards::{Sample, ShardSet};
 use serde::{Deserialize, Serialize};
 
 use self::epoch::EpochReader;
 use self::retry::Retry;
+use self::shards::Shards;
+pub use self::stand_in::StandIns;
+use crate::bad::{OnBadSample, default_most};
 use crate::error::DataError;
-use crate::item::Fetched;
+use crate::item::{Dropped, Fetched, Origin};
 use crate::order::{Order, Share, default_streams};
 
 /// How samples are read.
@@ -39,11 +44,17 @@ pub struct FetchConfig {
     pub streams: Option<u32>,
     /// How often a read that failed is tried again before the run ends, after 0.1 s, 0.2 s, 0.4 s, … Default 5.
     pub read_retries: u32,
+    /// What is done when a sample's bytes are bad or its picture cannot be decoded. Default `fail`.
+    pub on_bad_sample: OnBadSample,
+    /// With `on_bad_sample = "skip"`: the most bad samples of an epoch; one more ends the run. Default: 0.1 % of the
+    /// epoch, at least 10.
+    pub max_bad_samples: Option<u64>,
 }
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { readahead_mb: 512, shuffle_block: 256, streams: None, read_retries: 5 }
+        let (on_bad_sample, max_bad_samples) = (OnBadSample::Fail, None);
+        Self { readahead_mb: 512, shuffle_block: 256, streams: None, read_retries: 5, on_bad_sample, max_bad_samples }
     }
 }
 
@@ -105,13 +116,13 @@ impl Retries {
 /// ```
 #[derive(Debug)]
 pub struct Fetch {
-    set: ShardSet,
+    shards: Shards,
     order: Order,
     span: Span,
     steps: u64,
     /// Bytes.
     readahead: u64,
-    retry: Retry,
+    stand_ins: StandIns,
 }
 
 impl Fetch {
@@ -130,7 +141,10 @@ impl Fetch {
             return Err(DataError::Start { step: span.start.step, steps });
         }
         let readahead = config.readahead_mb.saturating_mul(1 << 20);
-        Ok(Self { set, order, span, steps, readahead, retry: Retry::new(config.read_retries) })
+        let shards = Shards::new(set, Retry::new(config.read_retries));
+        let most = config.max_bad_samples.unwrap_or_else(|| default_most(order.samples()));
+        let stand_ins = StandIns::new(shards.clone(), order.clone(), config.on_bad_sample, most);
+        Ok(Self { shards, order, span, steps, readahead, stand_ins })
     }
 
     /// Steps per epoch, the same for every rank.
@@ -145,13 +159,19 @@ impl Fetch {
 
     /// Counts the reads that are tried again.
     pub fn retries(&self) -> Retries {
-        self.retry.counter()
+        self.shards.retries()
+    }
+
+    /// Finds samples in the place of bad ones; for the stage that decodes, too.
+    pub fn stand_ins(&self) -> StandIns {
+        self.stand_ins.clone()
     }
 
     /// The body of the stage: reads from the start to the last epoch's last step.
     ///
     /// # Errors
-    /// A sample that is not what was packed, named with shard, key and offset; a read that keeps failing.
+    /// A sample that is not what was packed, named with shard, key and offset, unless it may be skipped; a read that
+    /// keeps failing.
     pub fn run(self, out: &mut Emitter<Fetched>) -> Result<(), BoxError> {
         let Span { start, epochs, .. } = self.span;
         for epoch in start.epoch..epochs {
@@ -164,6 +184,12 @@ impl Fetch {
         }
         Ok(())
     }
+}
+
+/// A sample at a position of an epoch, which may be that of a bad one.
+fn fetched(epoch: u32, position: u64, sample: Sample, stands_in_for: Option<Box<Dropped>>) -> Fetched {
+    let Sample { key, shard_name: shard, offset, label, image, .. } = sample;
+    Fetched { origin: Origin { epoch, position, key, shard, offset, label, stands_in_for }, image }
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use crate::error::DataError;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// Waits as the flow allows.
-pub(super) type Pause<'a> = dyn FnMut(Duration) -> Result<(), Closed> + 'a;
+pub(crate) type Pause<'a> = dyn FnMut(Duration) -> Result<(), Closed> + 'a;
 
 /// How often to try again, and how often that was needed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Retry {
     most: u32,
     counter: Retries,

@@ -88,6 +88,15 @@ proptest! {
     }
 
     #[test]
+    fn what_is_behind_a_position_goes_once_around_its_stream((order, _) in orders(), number: u32, position: u64) {
+        let epoch = order.epoch(number);
+        let position = position % order.samples();
+        let (stream, entry) = ((position % u64::from(order.streams())) as u32, position / u64::from(order.streams()));
+        let around = epoch.stream(stream, entry).chain(epoch.stream(stream, 0).take(entry as usize));
+        prop_assert!(around.eq((0..).map_while(|behind| epoch.behind(position, behind))));
+    }
+
+    #[test]
     fn a_stream_reads_one_stretch_of_the_shards((order, _) in orders(), number: u32) {
         let epoch = order.epoch(number);
         let rank_of = |shard| epoch.shards.iter().position(|&other| other as usize == shard);
