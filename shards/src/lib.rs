@@ -13,6 +13,7 @@
 
 mod checksum;
 mod error;
+mod foreign;
 mod frames;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -22,12 +23,16 @@ mod pack;
 mod pictures;
 mod set;
 mod source;
+mod stats;
 pub mod tar;
+mod unpack;
 mod ustar;
 mod verify;
+mod wids;
 
 pub use checksum::{Checksum, NotAChecksum};
 pub use error::ShardError;
+pub use foreign::{IndexConfig, Indexed, index_tars, tars_of};
 pub use index::{Frame, LABEL_EXTENSION, Member, PICTURE_EXTENSIONS, SampleEntry};
 pub use manifest::{MANIFEST, Manifest, ShardInfo, VERSION, valid_name};
 pub use pack::{
@@ -36,5 +41,8 @@ pub use pack::{
 pub use pictures::{BadPicture, CheckLevel, Examined, PictureCheck, Pictures};
 pub use set::{Sample, ShardReader, ShardSet};
 pub use source::{Ignored, SourceKind, SourceOptions};
+pub use stats::{ClassCount, Odd, Quantiles, SetStats, stats};
 pub use tar::Dots;
+pub use unpack::{UnpackError, UnpackHooks, Unpacked, unpack};
 pub use verify::{Decode, Problem, VerifyHooks, VerifyReport, verify};
+pub use wids::{WidsIndex, WidsShard};

@@ -73,6 +73,21 @@ impl ShardSet {
         self.digest.to_string()
     }
 
+    /// Finds a sample by its key: the numbers of its shard and of the sample in it, both from 0. Reads indices until it
+    /// is found.
+    ///
+    /// # Errors
+    /// An index cannot be read.
+    pub fn find(&self, key: &str) -> Result<Option<(usize, usize)>, ShardError> {
+        for (number, shard) in self.manifest.shards.iter().enumerate() {
+            let samples = self.read_index(shard)?.samples;
+            if let Some(sample) = samples.iter().position(|sample| &*sample.key == key) {
+                return Ok(Some((number, sample)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Opens shard `number`, counted from 0: reads and checks its index.
     ///
     /// # Errors

@@ -1,12 +1,19 @@
 //! What is typed, and what the commands share.
 
+mod cat;
+mod generate;
+mod index;
 mod ls;
 mod pack;
 mod pack_bar;
 mod pack_text;
 mod size;
+mod stats;
+mod stats_svg;
 mod stop;
+mod unpack;
 mod verify;
+mod wids;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -31,8 +38,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Pack(pack::Pack),
+    Reshard(pack::Reshard),
+    Index(index::Index),
     Verify(verify::Verify),
     Ls(ls::Ls),
+    Stats(stats::Stats),
+    Cat(cat::Cat),
+    Unpack(unpack::Unpack),
+    Wids(wids::Wids),
+    Completions(generate::Completions),
+    Man(generate::Man),
 }
 
 /// How a result is written.
@@ -48,8 +63,16 @@ enum Format {
 pub fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Pack(pack) => pack.run(),
+        Command::Reshard(reshard) => reshard.run(),
+        Command::Index(index) => index.run(),
         Command::Verify(verify) => verify.run(),
         Command::Ls(ls) => ls.run(),
+        Command::Stats(stats) => stats.run(),
+        Command::Cat(cat) => cat.run(),
+        Command::Unpack(unpack) => unpack.run(),
+        Command::Wids(wids) => wids.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 

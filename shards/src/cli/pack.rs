@@ -71,6 +71,31 @@ pub(super) struct Pack {
     format: Format,
 }
 
+const RESHARD_EXAMPLES: &str = "Examples:
+  mugs-shard reshard shards/train shards/large --shard-size 1GB
+  mugs-shard reshard shards/train shards/small --limit 10000 --max-side 256
+  mugs-shard reshard 'old/imagenet-train-{000000..001281}.tar' shards/train --zstd 3";
+
+/// Packs an existing WebDataset anew: other sizes, another order, compressed, or fewer samples.
+///
+/// The same as pack of a set or of tars, with the same options. All members of each sample are kept, and the checksums
+/// of our own sets are compared.
+#[derive(Debug, Args)]
+#[command(after_help = RESHARD_EXAMPLES)]
+pub(super) struct Reshard {
+    #[command(flatten)]
+    pack: Pack,
+}
+
+impl Reshard {
+    pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
+        if self.pack.input.kind == SourceKind::Auto {
+            self.pack.input.kind = SourceKind::WebDataset;
+        }
+        self.pack.run()
+    }
+}
+
 /// What the source is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]

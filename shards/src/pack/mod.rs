@@ -26,7 +26,7 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use self::fill::{Work, fill};
-use self::folder::{Destination, Found, inspect, write_whole};
+use self::folder::{Destination, Found, inspect};
 use self::journal::{Entry, Journal, STATE, State, VERSION};
 use self::order::{Job, KeyGiver, Shuffle};
 use self::read::Origin;
@@ -39,6 +39,8 @@ pub use self::config::{OnBadImage, PackConfig};
 pub use self::error::PackError;
 pub use self::plan::{PackPlan, plan};
 pub use self::report::{Counts, REPORT};
+
+pub(crate) use self::folder::write_whole;
 
 /// What packing is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,8 +21,10 @@ use crate::checksum::Checksum;
 use crate::pack::PackError;
 use crate::tar::TarWarning;
 
-pub(crate) use self::detect::open;
+pub(crate) use self::classes::read as read_classes;
 pub use self::detect::{SourceKind, SourceOptions};
+pub(crate) use self::detect::{expand, open};
+pub(crate) use self::webdataset::tars;
 
 /// A sample of a source, in the source's order.
 #[derive(Debug, Clone, PartialEq, Eq)]

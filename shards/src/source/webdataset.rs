@@ -61,7 +61,7 @@ pub(crate) fn open(source: &Path, dots: Dots, classes: Classes) -> Result<Opened
 }
 
 /// The tars of a folder in byte order of their names.
-fn tars(folder: &Path) -> Result<Vec<PathBuf>, PackError> {
+pub(crate) fn tars(folder: &Path) -> Result<Vec<PathBuf>, PackError> {
     let fault = |source| PackError::Read { path: folder.into(), source };
     let mut tars = Vec::new();
     for entry in fs::read_dir(folder).map_err(fault)? {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod command;
+mod commands;
 mod corpus;
 mod crash;
 mod damage;
