@@ -161,11 +161,17 @@ impl Reader<'_> {
 /// Reads a file that should have `length` bytes.
 fn whole(path: &Path, length: u64) -> Result<Vec<u8>, PackError> {
     let fault = |source| PackError::Read { path: path.into(), source };
-    let mut bytes = Vec::with_capacity(length as usize + 1);
-    File::open(path).and_then(|file| file.take(length + 1).read_to_end(&mut bytes)).map_err(fault)?;
-    if bytes.len() as u64 != length {
-        let reason = format!("it had {length} bytes when it was listed");
-        return Err(PackError::Changed { path: path.into(), reason });
+    let changed =
+        || PackError::Changed { path: path.into(), reason: format!("it had {length} bytes when it was listed") };
+    let mut file = File::open(path).map_err(fault)?;
+    // A growing buffer would ask for its end five times as often.
+    let mut bytes = vec![0; length as usize];
+    file.read_exact(&mut bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => changed(),
+        _ => fault(error),
+    })?;
+    match file.read(&mut [0]).map_err(fault)? {
+        0 => Ok(bytes),
+        _ => Err(changed()),
     }
-    Ok(bytes)
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use super::error::PackError;
@@ -16,6 +17,9 @@ const BUFFER: usize = 1 << 20;
 /// A frame ends with the sample that brings it to so many bytes of the tar: reading one sample decompresses little
 /// more, and the frames' own bytes are lost among their content.
 const FRAME: usize = 1 << 20;
+
+/// After so many bytes the disk is set to work, so that little is left to wait for when the shard is finished.
+const WRITE_OUT: u64 = 8 << 20;
 
 /// One member of a sample.
 pub(crate) struct NewMember<'a> {
@@ -116,19 +120,32 @@ struct Sink {
     file: BufWriter<File>,
     hash: Hasher,
     bytes: u64,
+    /// How many of them the system was told to write out.
+    started: u64,
 }
 
 impl Sink {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes)
+        self.file.write_all(bytes)?;
+        if self.bytes - self.started >= WRITE_OUT {
+            self.started = self.bytes;
+            start_writing_out(self.file.get_ref());
+        }
+        Ok(())
     }
 
     fn finish(self) -> io::Result<(File, u64, Checksum)> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok((file, self.bytes, self.hash.finish()))
     }
+}
+
+/// Asks the system to begin writing a file's pages to the disk. Only a hint: what matters is the sync at the end.
+fn start_writing_out(file: &File) {
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and no memory is handed over.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 /// A tar on its way to the disk.
@@ -149,7 +166,7 @@ struct OpenFrame {
 
 impl Out {
     fn new(file: File, zstd: Option<i32>) -> io::Result<Self> {
-        let sink = Sink { file: BufWriter::with_capacity(BUFFER, file), hash: Hasher::default(), bytes: 0 };
+        let sink = Sink { file: BufWriter::with_capacity(BUFFER, file), hash: Hasher::default(), bytes: 0, started: 0 };
         let Some(level) = zstd else { return Ok(Self::Plain(sink)) };
         let mut zstd = zstd::bulk::Compressor::new(level)?;
         // Any zstd reader then sees a damaged frame by itself.
