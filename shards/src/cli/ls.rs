@@ -10,7 +10,7 @@ use indicatif::DecimalBytes;
 use mugs_shards::{Checksum, Manifest, Member, SampleEntry, ShardSet};
 use serde::Serialize;
 
-use super::{Format, count, write_json};
+use super::{Format, count, of_classes, write_json};
 
 const EXAMPLES: &str = "Examples:
   mugs-shard ls shards/train
@@ -96,10 +96,10 @@ impl Ls {
 fn shards(out: &mut impl Write, set: &ShardSet) -> io::Result<()> {
     let manifest = set.manifest();
     let samples = count(manifest.samples, "sample");
-    let classes = count(manifest.classes.len() as u64, "class");
+    let classes = of_classes(manifest.classes.len());
     let shards = count(manifest.shards.len() as u64, "shard");
     let (bytes, seed) = (DecimalBytes(manifest.bytes()), manifest.seed);
-    writeln!(out, "{}: {samples} of {classes} in {shards}, {bytes}, seed {seed}", manifest.name)?;
+    writeln!(out, "{}: {samples}{classes} in {shards}, {bytes}, seed {seed}", manifest.name)?;
     writeln!(out, "digest {}", set.digest())?;
     for shard in &manifest.shards {
         writeln!(out, "{}\t{}\t{} bytes\t{}", shard.file, count(shard.samples, "sample"), shard.bytes, shard.xxh3)?;

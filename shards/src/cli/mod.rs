@@ -96,3 +96,8 @@ fn count(number: u64, thing: &str) -> String {
     };
     format!("{number} {thing}{plural}")
 }
+
+/// ` of 3 classes`, or nothing where there are no labels.
+fn of_classes(number: usize) -> String {
+    if number == 0 { String::new() } else { format!(" of {}", count(number as u64, "class")) }
+}

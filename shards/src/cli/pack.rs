@@ -15,7 +15,7 @@ use mugs_shards::{
 
 use super::pack_bar::PackBar;
 use super::stop::Stop;
-use super::{Format, count, pack_text, size, write_json};
+use super::{Format, count, of_classes, pack_text, size, write_json};
 
 const EXAMPLES: &str = "Examples:
   # a folder of class folders (or of pictures without labels)
@@ -225,9 +225,9 @@ impl Pack {
             Format::Json => write_json(&mut out, plan)?,
             Format::Text => writeln!(
                 out,
-                "would pack {} of {} into {}: {} of pictures, {} of tars; nothing was written",
+                "would pack {}{} into {}: {} of pictures, {} of tars; nothing was written",
                 count(plan.samples, "sample"),
-                count(plan.classes, "class"),
+                of_classes(plan.classes as usize),
                 count(plan.shards, "shard"),
                 DecimalBytes(plan.picture_bytes),
                 DecimalBytes(plan.bytes),

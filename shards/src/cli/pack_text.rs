@@ -9,7 +9,7 @@ use indicatif::DecimalBytes;
 use mugs_shards::{Counts, Ignored, PackReport};
 use serde::Serialize;
 
-use super::count;
+use super::{count, of_classes};
 
 /// The result for programs.
 #[derive(Serialize)]
@@ -51,9 +51,9 @@ pub(super) fn write(out: &mut impl Write, set: &Path, report: &PackReport, elaps
     };
     writeln!(
         out,
-        "packed {}{resumed} of {} into {} ({}) in {:.1} s: {}",
+        "packed {}{}{resumed} into {} ({}) in {:.1} s: {}",
         count(manifest.samples, "sample"),
-        count(manifest.classes.len() as u64, "class"),
+        of_classes(manifest.classes.len()),
         count(manifest.shards.len() as u64, "shard"),
         DecimalBytes(manifest.bytes()),
         elapsed.as_secs_f64(),

@@ -29,6 +29,8 @@ pub enum SourceKind {
     /// A list file: TSV (path, label, key) or JSON lines.
     List,
     /// Shards of a WebDataset: a set of ours, a folder of tars, a tar or a brace pattern.
+    #[serde(rename = "webdataset")]
+    #[value(name = "webdataset")]
     WebDataset,
 }
 
