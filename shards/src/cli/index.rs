@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mugs_shards::{Dots, IndexConfig, PackError, index_tars, tars_of, valid_name};
+use mugs_shards::{Dots, IndexConfig, PackError, index_tars, tars_of};
 
 use super::stop::Stop;
-use super::{Format, count, write_json};
+use super::{Format, count, parse_name, write_json};
 
 const EXAMPLES: &str = "Examples:
   mugs-shard index others/train
@@ -39,10 +39,6 @@ pub(super) struct Index {
     /// How the result is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-fn parse_name(name: &str) -> Result<String, &'static str> {
-    if valid_name(name) { Ok(name.into()) } else { Err("a name has 1 to 64 letters, digits, _ and -") }
 }
 
 impl Index {

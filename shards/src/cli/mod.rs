@@ -19,6 +19,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal.
@@ -100,4 +101,17 @@ fn count(number: u64, thing: &str) -> String {
 /// ` of 3 classes`, or nothing where there are no labels.
 fn of_classes(number: usize) -> String {
     if number == 0 { String::new() } else { format!(" of {}", count(number as u64, "class")) }
+}
+
+/// The name of a set, as an option.
+fn parse_name(name: &str) -> Result<String, &'static str> {
+    if mugs_shards::valid_name(name) { Ok(name.into()) } else { Err("a name has 1 to 64 letters, digits, _ and -") }
+}
+
+/// A line that counts the samples of a set, on a terminal.
+fn samples_bar(samples: u64) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::with_draw_target(Some(samples), ProgressDrawTarget::stderr());
+    let template = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} samples, {per_sec}, ETA {eta}";
+    bar.set_style(ProgressStyle::with_template(template)?);
+    Ok(bar)
 }

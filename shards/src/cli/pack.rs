@@ -10,12 +10,12 @@ use clap::Args;
 use indicatif::DecimalBytes;
 use mugs_shards::{
     CheckLevel, Dots, Hooks, OnBadImage, PackConfig, PackError, PackPlan, PackReport, PictureCheck, Resume, SourceKind,
-    SourceOptions, pack, plan, valid_name,
+    SourceOptions, pack, plan,
 };
 
 use super::pack_bar::PackBar;
 use super::stop::Stop;
-use super::{Format, count, of_classes, pack_text, size, write_json};
+use super::{Format, count, of_classes, pack_text, parse_name, size, write_json};
 
 const EXAMPLES: &str = "Examples:
   # a folder of class folders (or of pictures without labels)
@@ -163,10 +163,6 @@ struct PictureOptions {
     /// JPEG quality of pictures that are encoded anew, 1 to 100.
     #[arg(long, value_name = "Q", default_value_t = PictureCheck::default().quality, value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
-}
-
-fn parse_name(name: &str) -> Result<String, &'static str> {
-    if valid_name(name) { Ok(name.into()) } else { Err("a name has 1 to 64 letters, digits, _ and -") }
 }
 
 impl Pack {

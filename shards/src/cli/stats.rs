@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::DecimalBytes;
 use mugs_shards::{ClassCount, Quantiles, SetStats, ShardSet, stats};
 
 use super::stats_svg;
 use super::stop::Stop;
-use super::{Format, count, write_json};
+use super::{Format, count, samples_bar, write_json};
 
 const EXAMPLES: &str = "Examples:
   mugs-shard stats shards/train
@@ -44,9 +44,7 @@ impl Stats {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let stop = Stop::on_signals()?;
         let set = ShardSet::open(&self.set)?;
-        let bar = ProgressBar::with_draw_target(Some(set.manifest().samples), ProgressDrawTarget::stderr());
-        let template = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} samples, {per_sec}, ETA {eta}";
-        bar.set_style(ProgressStyle::with_template(template)?);
+        let bar = samples_bar(set.manifest().samples)?;
         let found = stats(&set, self.jobs.get(), &|| bar.inc(1), stop.flag())?;
         bar.finish_and_clear();
         let (found, code) = match (found, stop.exit_code()) {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::DecimalBytes;
 use mugs_shards::{ShardSet, UnpackError, UnpackHooks, unpack};
 
 use super::stop::Stop;
-use super::{Format, count, write_json};
+use super::{Format, count, samples_bar, write_json};
 
 const EXAMPLES: &str = "Examples:
   mugs-shard unpack shards/train folders/train
@@ -41,9 +41,7 @@ impl Unpack {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let stop = Stop::on_signals()?;
         let set = ShardSet::open(&self.set)?;
-        let bar = ProgressBar::with_draw_target(Some(set.manifest().samples), ProgressDrawTarget::stderr());
-        let template = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} samples, {per_sec}, ETA {eta}";
-        bar.set_style(ProgressStyle::with_template(template)?);
+        let bar = samples_bar(set.manifest().samples)?;
         let hooks = UnpackHooks { progress: &|| bar.inc(1), stop: stop.flag() };
         let result = unpack(&set, &self.destination, self.jobs.get(), hooks);
         bar.finish_and_clear();
