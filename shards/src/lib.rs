@@ -40,7 +40,7 @@ pub use pack::{
 };
 pub use pictures::{BadPicture, CheckLevel, Examined, PictureCheck, Pictures};
 pub use set::{Sample, ShardReader, ShardSet};
-pub use source::{Ignored, SourceKind, SourceOptions};
+pub use source::{Fingerprint, Ignored, SourceKind, SourceOptions, fingerprint};
 pub use stats::{ClassCount, Odd, Quantiles, SetStats, stats};
 pub use tar::Dots;
 pub use unpack::{UnpackError, UnpackHooks, Unpacked, unpack};

@@ -6,6 +6,7 @@
 
 mod classes;
 mod detect;
+mod fingerprint;
 mod folder;
 mod imagenet;
 mod labels;
@@ -24,6 +25,7 @@ use crate::tar::TarWarning;
 pub(crate) use self::classes::read as read_classes;
 pub use self::detect::{SourceKind, SourceOptions};
 pub(crate) use self::detect::{expand, open};
+pub use self::fingerprint::{Fingerprint, fingerprint};
 pub(crate) use self::webdataset::tars;
 
 /// A sample of a source, in the source's order.
