@@ -39,6 +39,8 @@ pub enum Command {
 Examples:
   mugs-pipeline train --data_path imagenet/train --output_dir runs/small --arch vit_small --epochs 100
       --batch_size_per_gpu 64 --warmup_epochs 10 --group_teacher_temp 0.04
+  mugs-pipeline train --data_path my-pictures --output_dir runs/mine       packs the pictures first, once
+  mugs-pipeline train --data_path imagenet/train --output_dir runs/small --on_bad_sample skip
   mugs-pipeline train --config runs/small/config.toml --max_steps 5000     stops after step 5000, with a checkpoint
 
 SIGTERM and SIGINT write a checkpoint and end the run; SIGUSR1 writes one and goes on. The same command line

@@ -9,9 +9,10 @@ use mugs_data::fetch::Cursor;
 use mugs_flow::StageSnapshot;
 use serde::Serialize;
 
-use super::{cpu, open_set};
+use super::cpu;
 use crate::cli::{BenchArgs, Format};
 use crate::config::resolve;
+use crate::data;
 use crate::topology::DataStages;
 use crate::{peak_rss_mib, topology};
 
@@ -45,7 +46,7 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
     ensure!(seconds > 0.0, "--seconds {seconds} is no time to measure");
     let mut config = resolve(config.as_deref(), options)?;
     config.num_workers = workers;
-    let set = open_set(&config)?;
+    let set = data::open_set(&config)?;
     config.batch_size_per_gpu = config.batch_size_per_gpu.min(usize::try_from(set.manifest().samples)?);
     let mut stages = topology::start(&config, set, Cursor::default(), u32::MAX)?;
     let mut bad = BadSamples::default();

@@ -14,9 +14,9 @@ use mugs_image::ops::{Filter, resize};
 use mugs_image::{Image, encode};
 
 use super::contact_sheet::{ContactSheet, Framed, denormalised};
-use super::open_set;
 use crate::cli::CropsArgs;
 use crate::config::{RunConfig, resolve};
+use crate::data;
 use crate::render::{Planes, Renderer};
 
 const PICTURE: [u8; 3] = [120, 120, 120];
@@ -53,7 +53,7 @@ pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
 
 /// The first pictures of the first epoch, decoded.
 fn pictures(config: &RunConfig, count: usize) -> Result<Vec<Picture>> {
-    let set = open_set(config)?;
+    let set = data::open_set(config)?;
     let count = (count as u64).min(set.manifest().samples);
     let span = Span { share: Share { rank: 0, world: 1 }, global_batch: count, start: Cursor::default(), epochs: 1 };
     let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;

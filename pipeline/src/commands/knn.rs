@@ -7,14 +7,13 @@ use anyhow::{Context, Result, ensure};
 use mugs_compute::checkpoint::Checkpoint;
 use mugs_compute::evaluate::knn::Knn;
 use mugs_compute::trainer::Trainer;
-use mugs_shards::ShardSet;
 use serde::Serialize;
 use tch::{Device, Tensor};
 
 use super::features::{Features, features};
-use super::open_set;
 use crate::cli::{Format, KnnArgs};
 use crate::config::{RunConfig, resolve};
+use crate::data;
 use crate::train::train_config;
 
 /// One row of the result.
@@ -29,8 +28,8 @@ struct Row {
 pub fn knn(arguments: KnnArgs) -> Result<ExitCode> {
     let (config, trainer) = network(&arguments)?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);
-    let known = open_set(&config)?;
-    let asked = ShardSet::open(&arguments.val_path)?;
+    let known = data::open_set(&config)?;
+    let asked = data::open(&arguments.val_path)?;
     ensure!(
         known.manifest().classes == asked.manifest().classes,
         "--data_path and --val_path have other classes: {} and {}",

@@ -142,8 +142,8 @@ options! {
         vanilla_weak_augmentation: bool = false;
     }
     "Data" {
-        /// A shard set made by `mugs-shard pack`: the folder with its manifest.json
-        data_path: String = String::new() => { value_name = "SET" };
+        /// A shard set (the folder with its manifest.json, as `mugs-shard pack` makes it), or, to train on, a folder of pictures: class folders, or flat without labels; it is packed once into the folder data-cache of --output_dir
+        data_path: String = String::new() => { value_name = "FOLDER" };
         /// Threads that decode and crop; 0 takes one per processor [default: 0]
         num_workers: usize = 0;
         /// Most memory that pictures read ahead may hold, in MiB [default: 256]

@@ -29,6 +29,8 @@ impl Stop {
 #[derive(Clone, Default)]
 pub struct Signals {
     stop: Arc<AtomicUsize>,
+    /// Set with `stop`, for code that looks at a flag.
+    asked: Arc<AtomicBool>,
     save: Arc<AtomicBool>,
 }
 
@@ -36,11 +38,10 @@ impl Signals {
     /// Takes over SIGTERM, SIGINT and SIGUSR1 of this process. A second SIGINT or SIGTERM ends it at once.
     pub fn install() -> Result<Self> {
         let signals = Self::default();
-        let again = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
             // In this order: the first signal passes the shutdown, still unarmed, and arms it for the second.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))
-                .and_then(|_| flag::register(signal, Arc::clone(&again)))
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&signals.asked))
+                .and_then(|_| flag::register(signal, Arc::clone(&signals.asked)))
                 .and_then(|_| flag::register_usize(signal, Arc::clone(&signals.stop), signal as usize))
                 .context("the signal handlers cannot be installed")?;
         }
@@ -54,6 +55,11 @@ impl Signals {
             0 => None,
             signal => Some(Stop { signal: signal as i32 }),
         }
+    }
+
+    /// True once a signal asked the run to end.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.asked
     }
 
     /// Whether a checkpoint was asked for since the last call.

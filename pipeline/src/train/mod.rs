@@ -19,8 +19,8 @@ use mugs_flow::StopHandle;
 
 use self::training::Training;
 use crate::cli::TrainArgs;
-use crate::commands::open_set;
 use crate::config::{RunConfig, resolve};
+use crate::data::{self, Data};
 use crate::run::{RunFolder, Signals};
 use crate::status::{Exporter, Server, TrainMeters, serve};
 use crate::topology;
@@ -29,11 +29,18 @@ use crate::topology;
 pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     let config = resolve(arguments.config.as_deref(), arguments.options)?;
     ensure!(!config.output_dir.is_empty(), "--output_dir is missing: the folder for checkpoints and logs");
-    let set = open_set(&config)?;
+    let data = data::find(&config)?;
     let signals = Signals::install()?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);
     let folder = RunFolder::open(Path::new(&config.output_dir))?;
 
+    let set = match data {
+        Data::Set(set) => set,
+        Data::Pictures(pictures) => match data::pack(&pictures, &config, folder.path(), signals.flag())? {
+            Some(set) => set,
+            None => return Ok(stopped(&signals, "while the pictures were packed")),
+        },
+    };
     let mut training = Training::open(config, &set, folder)?;
     if training.is_done() {
         tracing::info!("nothing is left to do: step {} is done", training.steps_done());
@@ -45,12 +52,16 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     let _server = status(training.config(), exporter)?;
     let _watch = Watch::start(signals.clone(), stages.batches.stop_handle())?;
     match training.run(stages, &signals, meters)? {
-        Some(stop) => {
-            tracing::info!("stopped by {} after step {}; the same command goes on", stop.name(), training.steps_done());
-            Ok(ExitCode::from(stop.exit_code()))
-        }
+        Some(_) => Ok(stopped(&signals, &format!("after step {}", training.steps_done()))),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Says that a signal ended the run, and gives its exit code.
+fn stopped(signals: &Signals, when: &str) -> ExitCode {
+    let Some(stop) = signals.stop() else { return ExitCode::FAILURE };
+    tracing::info!("stopped by {} {when}; the same command goes on", stop.name());
+    ExitCode::from(stop.exit_code())
 }
 
 fn status(config: &RunConfig, exporter: Exporter) -> Result<Option<Server>> {

@@ -5,6 +5,7 @@ mod bad_samples;
 mod command;
 mod interop;
 mod meters;
+mod pictures;
 mod resume;
 mod support;
 mod trouble;
