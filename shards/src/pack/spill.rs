@@ -297,7 +297,10 @@ fn parts(bucket: u32, offset: u64, members: Vec<(String, u64, Checksum)>) -> Vec
 
 /// The kind of a bad sample as the sources write it.
 fn known(kind: &str) -> &'static str {
-    ["no_picture", "duplicate_key", "empty", "damaged"].into_iter().find(|known| *known == kind).unwrap_or("other")
+    ["no_picture", "bad_label", "duplicate_key", "empty", "damaged"]
+        .into_iter()
+        .find(|known| *known == kind)
+        .unwrap_or("other")
 }
 
 fn bucket(folder: &Path, number: usize) -> PathBuf {

@@ -5,6 +5,7 @@
 //! are given by packing, from the names alone, so that the same samples make the same set whatever they come from.
 
 mod classes;
+mod cls;
 mod detect;
 mod fingerprint;
 mod folder;

@@ -12,6 +12,7 @@ mod options;
 mod packing;
 mod reading;
 mod refusals;
+mod source_faults;
 mod sources;
 mod support;
 mod tars;

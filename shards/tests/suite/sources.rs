@@ -13,17 +13,17 @@ use crate::command::{Output, run};
 use crate::support::{contents, names, picture, put};
 
 /// Packs with more options; the paths come first.
-fn pack(source: &Path, set: &Path, options: &[&str]) -> Output {
+pub fn pack(source: &Path, set: &Path, options: &[&str]) -> Output {
     run(&[&["pack", source.to_str().unwrap(), set.to_str().unwrap()], options].concat())
 }
 
-fn packed(source: &Path, set: &Path, options: &[&str]) {
+pub fn packed(source: &Path, set: &Path, options: &[&str]) {
     let output = pack(source, set, options);
     assert_eq!(output.code, 0, "{}", output.stderr);
 }
 
 /// The members of each sample but the picture's own: `key` → extension → bytes.
-fn samples(set: &Path) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
+pub fn samples(set: &Path) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
     let set = ShardSet::open(set).unwrap();
     let mut samples = BTreeMap::new();
     for shard in (0..set.manifest().shards.len()).map(|number| set.open_shard(number).unwrap()) {
@@ -42,7 +42,7 @@ fn classes(set: &Path) -> Vec<String> {
 }
 
 /// A tar of these files.
-fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = tar::Header::new_gnu();
