@@ -104,7 +104,11 @@ impl Reader<'_> {
             Ok(Examined { size, replacement: Some(bytes) }) => {
                 loaded.size = size;
                 loaded.reencoded_from = Some(loaded.picture.bytes.len());
-                loaded.picture = Data { extension: "jpg".into(), xxh3: Checksum::of(&bytes), bytes };
+                let extension = free_extension(&loaded.others).ok_or_else(|| {
+                    let reason = "has further members jpg and jpeg, so its picture cannot become a JPEG";
+                    PackError::BadSample { name: job.name.clone().into(), reason: reason.into() }
+                })?;
+                loaded.picture = Data { extension: extension.into(), xxh3: Checksum::of(&bytes), bytes };
             }
             Err(bad) => loaded.bad = Some(bad),
         }
@@ -156,6 +160,11 @@ impl Reader<'_> {
         open.read_exact_at(&mut bytes, offset).map_err(fault)?;
         Ok(bytes)
     }
+}
+
+/// What a JPEG is called beside the sample's other members.
+fn free_extension(others: &[Data]) -> Option<&'static str> {
+    ["jpg", "jpeg"].into_iter().find(|extension| others.iter().all(|other| *other.extension != **extension))
 }
 
 /// Reads a file that should have `length` bytes.

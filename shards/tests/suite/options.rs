@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::command::run;
+use crate::sources::{samples, tar};
 use crate::support::{contents, names, picture, put, source, verified};
 
 fn jpeg(width: usize, height: usize, shade: u8) -> Vec<u8> {
@@ -73,6 +74,26 @@ fn bad_pictures_are_left_out_counted_and_named() {
     );
     let none = packed(source.path(), &out.path().join("none"), &["--check", "none"]);
     assert_eq!((&none["samples"], &none["counts"]["kept"]), (&7.into(), &serde_json::json!({})));
+}
+
+#[test]
+fn a_picture_that_is_made_smaller_keeps_out_of_the_way_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let thumbnail = jpeg(8, 8, 3);
+    let png = encode::png(&Image::filled(90, 60, [7; 3])).unwrap();
+    let pack = |files: &[(&str, Vec<u8>)]| {
+        put(folder.path(), "w.tar", &tar(files));
+        let (tar, set) = (folder.path().join("w.tar"), tempfile::tempdir_in(folder.path()).unwrap());
+        let paths = ["pack", tar.to_str().unwrap(), set.path().to_str().unwrap()];
+        (run(&[&paths[..], &["--max-side", "40"]].concat()), set)
+    };
+    let (output, set) = pack(&[("a.png", png.clone()), ("a.jpg", thumbnail.clone())]);
+    assert_eq!((output.code, verified(set.path()).problems.len()), (0, 0), "{}", output.stderr);
+    let members = &samples(set.path())["a"];
+    assert_eq!((members.len(), &members["jpg"]), (2, &thumbnail));
+    assert_eq!(mugs_image::header(&members["jpeg"]).unwrap().width, 40);
+    let (output, _set) = pack(&[("a.png", png), ("a.jpg", thumbnail.clone()), ("a.jpeg", thumbnail)]);
+    assert!(output.code == 1 && output.stderr.contains("w.tar/a.png: has further members"), "{}", output.stderr);
 }
 
 #[test]
