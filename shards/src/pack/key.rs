@@ -43,9 +43,10 @@ impl Keys {
     }
 }
 
-/// The stem with every byte that a key may not have replaced.
+/// The stem with every byte that a key may not have replaced; `_` for an empty one (of a file that is called `.jpg`).
 fn plain(stem: &[u8]) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let stem = if stem.is_empty() { b"_" } else { stem };
     stem.iter().map(|&byte| if keep(byte) { char::from(byte) } else { '_' }).collect()
 }
 
@@ -79,6 +80,7 @@ mod tests {
         assert_eq!(give(&mut keys, "x/Track 2.1.jpg"), "x_Track_2_1");
         assert_eq!(give(&mut keys, "x/é.png"), "x___");
         assert_eq!(give(&mut keys, "../../evil.png"), "______evil");
+        assert_eq!(give(&mut keys, ".jpg"), "_");
     }
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
             for path in &paths {
                 let key = give(&mut keys, path);
                 prop_assert_eq!(&key, &give(&mut again, path));
-                prop_assert!(key.len() <= LONGEST);
+                prop_assert!(!key.is_empty() && key.len() <= LONGEST);
                 prop_assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)));
                 prop_assert!(seen.insert(key));
             }

@@ -2,7 +2,7 @@
 //!
 //! TSV: `path`, `label`, `key`, the last two of them optional; blank lines and lines that begin with `#` are left out.
 //! JSON lines: `{"path": …, "label": …, "key": …}`, the label a text or a number. Paths are relative to the list's
-//! folder. In TSV, labels are numbers if all of them are digits, else names of classes.
+//! folder. An empty label or key is none. In TSV, labels are numbers if all of them are digits, else names of classes.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ struct Entry {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "the label must be a text or a whole number from 0 to 4294967295")]
 enum EntryLabel {
     Number(u32),
     Name(String),
@@ -75,8 +75,8 @@ fn tsv_line(line: &str) -> Result<Entry, String> {
         [path, label, key] => (path, label, key),
         _ => return Err(format!("it has {} fields: path, label and key are separated by tabs", fields.len())),
     };
-    let text = |field: &str| Some(field.trim().to_owned()).filter(|field| !field.is_empty());
-    Ok(Entry { path: path.into(), label: text(label).map(EntryLabel::Name), key: text(key) })
+    let label = Some(EntryLabel::Name(label.into()));
+    Ok(Entry { path: path.into(), label, key: Some(key.trim().into()) })
 }
 
 fn item(root: &Path, entry: Entry) -> Result<RawItem, String> {
@@ -94,10 +94,11 @@ fn item(root: &Path, entry: Entry) -> Result<RawItem, String> {
         Err(error) => return Err(format!("cannot read {}: {error}", full.display())),
     };
     let label = match label {
-        None => Label::None,
         Some(EntryLabel::Number(number)) => Label::Number(number),
-        Some(EntryLabel::Name(name)) => Label::Class(name.into()),
+        Some(EntryLabel::Name(name)) if !name.trim().is_empty() => Label::Class(name.trim().into()),
+        None | Some(EntryLabel::Name(_)) => Label::None,
     };
+    let key = key.filter(|key| !key.trim().is_empty());
     let picture = Part { extension: extension.into(), place: Place::Own, length, xxh3: None };
     let (name, key) = (std::ffi::OsString::from(path).into(), key.map(Into::into));
     Ok(RawItem { name, key, label, picture, others: Vec::new() })
@@ -149,6 +150,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_empty_is_none() {
+        let tsv = of("l.tsv", "a.jpg\t\t\nb.PNG\t \t ").unwrap();
+        let json =
+            of("l.jsonl", "{\"path\":\"a.jpg\",\"label\":\"\",\"key\":\"\"}\n{\"path\":\"b.PNG\",\"label\":null}")
+                .unwrap();
+        assert_eq!(tsv, json);
+        assert!(tsv.iter().all(|item| item.label == Label::None && item.key.is_none()));
+        // Those without a label do not make names of the others' numbers.
+        let some = of("l.tsv", "a.jpg\t5\nb.PNG").unwrap();
+        assert_eq!((&some[0].label, &some[1].label), (&Label::Number(5), &Label::None));
+    }
+
+    #[test]
     fn faults_name_file_and_line() {
         for (name, text, said) in [
             ("l.tsv", "a.jpg\tx\ty\tz", "l.tsv, line 1: it has 4 fields"),
@@ -157,6 +171,11 @@ mod tests {
             ("l.tsv", "l.tsv", "line 1: l.tsv is not named like a picture"),
             ("l.jsonl", "{\"file\":\"a.jpg\"}", "line 1: it is not {"),
             ("l.jsonl", "{\"path\":\"a.jpg\"}\n{", "line 2: it is not {"),
+            (
+                "l.jsonl",
+                "{\"path\":\"a.jpg\",\"label\":-1}",
+                "line 1: it is not {\"path\", \"label\", \"key\"} (the label must",
+            ),
         ] {
             let error = of(name, text).unwrap_err();
             assert!(error.contains(said), "{error}");

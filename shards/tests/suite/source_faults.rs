@@ -6,7 +6,7 @@ use std::path::Path;
 use mugs_shards::ShardSet;
 
 use crate::sources::{pack, packed, samples, tar};
-use crate::support::{names, picture, put};
+use crate::support::{names, picture, put, verified};
 
 /// Packing `source` ends with an error that says all of this, and without a set.
 fn refused(source: &Path, options: &[&str], said: &[&str]) {
@@ -78,5 +78,18 @@ fn a_damaged_label_of_a_set_of_ours_is_not_packed_as_another_class() {
             refused(&set, &[], &["train-000000.tar.zst"]);
         }
         fs::remove_dir_all(set).unwrap();
+    }
+}
+
+#[test]
+fn no_sample_has_an_empty_key() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "flat/.jpg", &picture(1, 90));
+    put(folder.path(), "list.jsonl", b"{\"path\":\"flat/.jpg\",\"key\":\"\"}");
+    for (source, key) in [("flat", "_"), ("list.jsonl", "flat_")] {
+        let set = tempfile::tempdir_in(folder.path()).unwrap();
+        packed(&folder.path().join(source), set.path(), &[]);
+        assert_eq!(samples(set.path()).keys().collect::<Vec<_>>(), [key]);
+        assert!(verified(set.path()).problems.is_empty());
     }
 }
