@@ -14,7 +14,7 @@ pub const REPORT: &str = "report.jsonl";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Samples left out, by kind: `empty`, `not_an_image`, `truncated`, `damaged`, `too_large`, `duplicate_key`,
-    /// `no_picture`.
+    /// `no_picture`, `bad_label`.
     pub skipped: BTreeMap<String, u64>,
     /// Samples packed although they are bad, by kind.
     pub kept: BTreeMap<String, u64>,

@@ -9,11 +9,13 @@ use crate::pack::PackError;
 /// Reads one name per line, or a JSON list of texts.
 ///
 /// # Errors
-/// The file cannot be read, is empty, or has a name that is empty or there twice; the line is named.
+/// The file cannot be read, is empty, or has a name that is empty or there twice; the line, or the place in the JSON
+/// list, is named.
 pub(crate) fn read(path: &Path) -> Result<Vec<String>, PackError> {
     let text = fs::read_to_string(path).map_err(|source| PackError::Read { path: path.into(), source })?;
     let fault = |line, reason: String| PackError::Source { path: path.into(), line, reason };
-    let names: Vec<String> = if text.trim_start().starts_with('[') {
+    let json = text.trim_start().starts_with('[');
+    let names: Vec<String> = if json {
         serde_json::from_str(&text).map_err(|error| fault(None, format!("it is no JSON list of names ({error})")))?
     } else {
         text.lines().map(|line| line.trim().to_owned()).collect()
@@ -22,13 +24,18 @@ pub(crate) fn read(path: &Path) -> Result<Vec<String>, PackError> {
         return Err(fault(None, "it has no names".into()));
     }
     let mut seen = HashMap::new();
-    for (number, name) in names.iter().enumerate() {
-        let line = number as u64 + 1;
-        if name.is_empty() {
-            return Err(fault(Some(line), "there is no name".into()));
+    for (name, number) in names.iter().zip(1u64..) {
+        // The lines of a JSON list may be any.
+        let fault = |reason: String| match json {
+            true => fault(None, format!("name {number}: {reason}")),
+            false => fault(Some(number), reason),
+        };
+        if name.trim().is_empty() {
+            return Err(fault("there is no name".into()));
         }
-        if let Some(first) = seen.insert(name.as_str(), line) {
-            return Err(fault(Some(line), format!("class {name} is already number {first}")));
+        if let Some(first) = seen.insert(name.as_str(), number) {
+            let place = if json { "name" } else { "in line" };
+            return Err(fault(format!("class {name} is already {place} {first}")));
         }
     }
     Ok(names)
@@ -55,7 +62,9 @@ mod tests {
         for (text, said) in [
             ("", "no names"),
             ("a\n\nb", "line 2: there is no name"),
-            ("a\nb\na", "line 3: class a is already number 1"),
+            ("a\nb\na", "line 3: class a is already in line 1"),
+            ("[\"a\",\n\n\" \"]", ": name 2: there is no name"),
+            ("[\"a\", \"b\",\n\"a\"]", ": name 3: class a is already name 1"),
             ("[1]", "no JSON list"),
         ] {
             let error = of(text).unwrap_err();
