@@ -12,7 +12,7 @@ use crate::tar::{GroupError, TarError};
 #[non_exhaustive]
 pub enum PackError {
     /// The source has no picture at all.
-    #[error("{path} holds no pictures: files in its class folders must end in {}", extensions())]
+    #[error("{path} holds no pictures: their names must end in {}", extensions())]
     NoPictures {
         /// The source.
         path: PathBuf,

@@ -1,6 +1,7 @@
 //! Telling what a source is.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -88,8 +89,18 @@ fn detect(source: &Path, options: &SourceOptions) -> Result<SourceKind, PackErro
         Err(error) => return Err(fault(error)),
     };
     if metadata.is_dir() {
-        let tars = source.join(MANIFEST).is_file() || is_folder_of_tars(source).map_err(fault)?;
-        return Ok(if tars { SourceKind::WebDataset } else { SourceKind::Folder });
+        if source.join(MANIFEST).is_file() {
+            return Ok(SourceKind::WebDataset);
+        }
+        let Some(tar) = tar_without_pictures(source).map_err(fault)? else { return Ok(SourceKind::Folder) };
+        if let Some(folder) = folder_with_pictures(source).map_err(fault)? {
+            let (tar, folder) = (tar.display(), folder.display());
+            let reason = format!(
+                "it has both tars ({tar}) and folders of pictures ({folder}): say --kind webdataset or --kind folder"
+            );
+            return Err(PackError::Source { path: source.into(), line: None, reason });
+        }
+        return Ok(SourceKind::WebDataset);
     }
     let name = source.to_string_lossy().to_ascii_lowercase();
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
@@ -109,17 +120,29 @@ fn detect(source: &Path, options: &SourceOptions) -> Result<SourceKind, PackErro
     Ok(if holds_tars(source)? { SourceKind::ImagenetTrain } else { SourceKind::WebDataset })
 }
 
-/// Whether a folder has tars and no pictures.
-fn is_folder_of_tars(folder: &Path) -> std::io::Result<bool> {
-    let mut tars = false;
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if folder::picture_extension(&path).is_some() {
-            return Ok(false);
+/// The first tar of a folder that has no pictures beside it.
+fn tar_without_pictures(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let entries = entries(folder)?;
+    let picture = entries.iter().any(|path| folder::picture_extension(path).is_some());
+    Ok(entries.into_iter().find(|path| !picture && webdataset::is_tar(path)))
+}
+
+/// The first folder in `folder` that has a picture in it, which may well be a class: class tars that were unpacked
+/// often lie beside their folders.
+fn folder_with_pictures(folder: &Path) -> io::Result<Option<PathBuf>> {
+    for path in entries(folder)? {
+        if path.is_dir() && entries(&path)?.iter().any(|file| folder::picture_extension(file).is_some()) {
+            return Ok(Some(path));
         }
-        tars |= webdataset::is_tar(&path);
     }
-    Ok(tars)
+    Ok(None)
+}
+
+/// What is in a folder, in byte order of the names.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+    entries.sort();
+    Ok(entries)
 }
 
 /// Whether the first file in a plain tar is a tar.

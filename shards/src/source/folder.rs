@@ -79,7 +79,8 @@ impl Lister<'_> {
             }
             (true, Layout::Classes) if loose_picture => Err(PackError::NoClassFolders { path }),
             (true, Layout::Any | Layout::Flat) if loose_picture => {
-                classes.iter().for_each(|entry| self.ignore(&entry.path));
+                // Those of any other layout were looked through, and their files counted.
+                classes.iter().filter(|_| layout == Layout::Flat).for_each(|entry| self.ignore(&entry.path));
                 beside.into_iter().try_for_each(|file| self.file(file, &Label::None))
             }
             (true, _) => Err(PackError::NoPictures { path }),
@@ -259,6 +260,7 @@ mod tests {
         let root = tree(&["y.jpg", "x.png", "notes.txt", "empty/n.txt"]);
         let listing = any(root.path()).unwrap();
         assert_eq!(names(&listing), [(None, "x.png"), (None, "y.jpg")]);
+        assert_eq!((listing.ignored.count, &*listing.ignored.first.join(" ")), (2, "empty/n.txt notes.txt"));
         let both = tree(&["y.jpg", "a/x.jpg"]);
         assert_eq!(names(&any(both.path()).unwrap()), [(Some("a"), "a/x.jpg")]);
         let flat = list(both.path(), Layout::Flat, Classes::Found).unwrap();

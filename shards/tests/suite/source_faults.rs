@@ -93,3 +93,25 @@ fn no_sample_has_an_empty_key() {
         assert!(verified(set.path()).problems.is_empty());
     }
 }
+
+fn warning(source: &Path, set: &Path) -> String {
+    let output = pack(source, set, &[]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    output.stderr
+}
+
+#[test]
+fn class_tars_beside_their_folders_are_not_taken_for_a_webdataset() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("train");
+    put(&root, "n01440764.tar", &tar(&[("n01440764_1.JPEG", picture(1, 90))]));
+    put(&root, "n01440764/n01440764_1.JPEG", &picture(1, 90));
+    refused(&root, &[], &["both tars", "n01440764.tar", "--kind webdataset or --kind folder"]);
+    let set = folder.path().join("set");
+    packed(&root, &set, &["--kind", "folder"]);
+    assert_eq!(samples(&set)["n01440764_n01440764_1"]["cls"], b"0");
+    // A picture beside the tars says that they are not the source.
+    put(&root, "a.jpg", &picture(2, 90));
+    let said = warning(&root, &folder.path().join("other"));
+    assert!(said.contains("left out 2 files") && said.contains("n01440764.tar"), "{said}");
+}
