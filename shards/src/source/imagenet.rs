@@ -13,7 +13,7 @@ use super::folder::picture_extension;
 use super::labels::Labels;
 use super::{Classes, Label, Next, Notes, SharedNotes, SourceOptions, Stream, StreamSource, Streamed, note_warnings};
 use crate::pack::PackError;
-use crate::tar::{MemberKind, TarError, TarMember, TarStream};
+use crate::tar::{MemberKind, TarError, TarMember, TarStream, TarWarning};
 use crate::ustar;
 
 /// Opens `ILSVRC2012_img_train.tar`. A picture's name is `CLASS/FILE`, as if the class tars had been unpacked into
@@ -65,6 +65,8 @@ struct ClassTar {
     tar: TarStream<Take<File>>,
     /// Where it begins in the outer tar.
     offset: u64,
+    /// Pictures read from it.
+    pictures: u64,
 }
 
 impl Train {
@@ -83,11 +85,32 @@ impl Train {
             file.seek(SeekFrom::Start(member.offset)).map_err(fault)?;
             let path = self.path.join(&name);
             let tar = TarStream::new(file.take(member.length), &path);
-            self.class = Some(ClassTar { name: stem.into(), tar, offset: member.offset });
+            self.class = Some(ClassTar { name: stem.into(), tar, offset: member.offset, pictures: 0 });
             return Ok(true);
         }
         note_warnings(&self.notes, &self.path, self.outer.warnings());
         Ok(false)
+    }
+
+    /// Leaves the class tar under way. One without pictures is an error, as the class folder that it makes is.
+    fn end_class(&mut self) -> Result<(), PackError> {
+        let Some(class) = self.class.take() else { return Ok(()) };
+        let path = self.path.join(format!("{}.tar", class.name));
+        if class.pictures == 0 {
+            let reason = format!("it holds no pictures (at offset {} of the outer tar)", class.offset);
+            return Err(PackError::Source { path, line: None, reason });
+        }
+        let shifted: Vec<TarWarning> = class
+            .tar
+            .warnings()
+            .iter()
+            .map(|warning| match warning {
+                TarWarning::TrailingData { offset } => TarWarning::TrailingData { offset: class.offset + offset },
+                other => *other,
+            })
+            .collect();
+        note_warnings(&self.notes, &path, &shifted);
+        Ok(())
     }
 }
 
@@ -107,8 +130,7 @@ impl Stream for Train {
                 error
             };
             let Some(member) = class.tar.next().map_err(shift)? else {
-                note_warnings(&self.notes, &self.path.join(format!("{}.tar", class.name)), class.tar.warnings());
-                self.class = None;
+                self.end_class()?;
                 continue;
             };
             self.at = base + member.offset;
@@ -117,9 +139,11 @@ impl Stream for Train {
                 continue;
             };
             let bytes = class.tar.read_to_vec(ustar::LENGTH_LIMIT).map_err(shift)?;
+            class.pictures += 1;
             let mut name = OsString::from(&*class.name);
             name.push("/");
-            name.push(OsStr::from_bytes(&member.name));
+            // As `tar -C FOLDER .` stores it.
+            name.push(OsStr::from_bytes(member.name.strip_prefix(b"./").unwrap_or(&member.name)));
             let (name, label) = (name.into_boxed_os_str(), Label::Class(class.name.clone()));
             let picture = (Arc::from(extension), bytes);
             return Ok(Next::Sample(Streamed { name, key: None, label, picture, others: Vec::new() }));
@@ -147,12 +171,10 @@ impl Validation {
 
     /// Whether each label has its picture.
     fn end(&self) -> Result<(), PackError> {
-        let (pictures, labels) = (self.seen.len(), self.labels.len());
-        if pictures == labels {
-            return Ok(());
-        }
-        let reason = format!("it has {labels} labels, but {} has {pictures} pictures", self.path.display());
-        Err(PackError::Source { path: self.labels_path.clone(), line: Some(labels as u64), reason })
+        let Some((line, name)) = self.labels.first_without(&self.seen) else { return Ok(()) };
+        let (tar, pictures, labels) = (self.path.display(), self.seen.len(), self.labels.len());
+        let reason = format!("{name} is not in {tar}: {labels} labels, {pictures} pictures");
+        Err(PackError::Source { path: self.labels_path.clone(), line: Some(line), reason })
     }
 }
 

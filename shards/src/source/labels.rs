@@ -13,9 +13,9 @@ use std::sync::Arc;
 use super::Classes;
 use crate::pack::PackError;
 
-/// The synset of each picture, by its name without extension.
+/// The synset of each picture and the line that says it, by the picture's name without extension.
 #[derive(Debug)]
-pub(crate) struct Labels(HashMap<String, Arc<str>>);
+pub(crate) struct Labels(HashMap<String, (Arc<str>, u64)>);
 
 impl Labels {
     /// Reads `path`; `synsets` has the synset of each ILSVRC2012_ID in its lines.
@@ -42,15 +42,21 @@ impl Labels {
             if known.as_ref().is_some_and(|known| !known.contains(&*synset)) {
                 return Err(fault(format!("synset {synset} is not one of the listed classes")));
             }
-            if labels.insert(name.clone(), synset).is_some() {
-                return Err(fault(format!("{name} is there twice")));
+            if let Some((_, first)) = labels.insert(name.clone(), (synset, number as u64 + 1)) {
+                return Err(fault(format!("{name} is in line {first} too")));
             }
         }
         Ok(Self(labels))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<str>> {
-        self.0.get(name)
+        self.0.get(name).map(|(synset, _)| synset)
+    }
+
+    /// The first line whose picture is not one of `seen`, and that picture.
+    pub(crate) fn first_without(&self, seen: &HashSet<String>) -> Option<(u64, &str)> {
+        let missing = self.0.iter().filter(|(name, _)| !seen.contains(*name));
+        missing.map(|(name, (_, line))| (*line, name.as_str())).min()
     }
 
     /// How many pictures have labels.

@@ -184,13 +184,13 @@ fn wrong_labels_are_named_with_their_line() {
     let text = change("truth.txt", "2\n", "4\n");
     refused(&["--labels", &truth, "--synsets", &synsets], "truth.txt, line 1: ILSVRC2012_ID 4 has no synset");
     fs::write(folder.join("truth.txt"), format!("{text}1\n")).unwrap();
-    refused(&["--labels", &truth, "--synsets", &synsets], "truth.txt, line 6: it has 6 labels");
+    refused(&["--labels", &truth, "--synsets", &synsets], "truth.txt, line 6: ILSVRC2012_val_00000006 is not in");
     fs::write(folder.join("truth.txt"), &text[..8]).unwrap();
     refused(&["--labels", &truth, "--synsets", &synsets], "ILSVRC2012_val_00000005.JPEG");
     let text = change("LOC_val_solution.csv", ",n02", ",m02");
     refused(&["--labels", &kaggle], "line 4: \"m02000000\" is no synset");
     fs::write(&kaggle, text.replace("_00000002", "_00000001")).unwrap();
-    refused(&["--labels", &kaggle], "line 3: ILSVRC2012_val_00000001 is there twice");
+    refused(&["--labels", &kaggle], "line 3: ILSVRC2012_val_00000001 is in line 2 too");
     refused(&[], "its labels are in another file");
 }
 
