@@ -30,6 +30,8 @@ system_packages() {
     command -v curl >/dev/null || missing+=(curl ca-certificates)
     command -v python3 >/dev/null || missing+=(python3)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    # GNU tar reads compressed shards through it.
+    [ "${1:-}" != --test ] || command -v zstd >/dev/null || missing+=(zstd)
     [ ${#missing[@]} = 0 ] && return
     command -v apt-get >/dev/null || die "please install ${missing[*]}: this script knows apt-get alone"
     as_root apt-get update -qq || die "the package lists could not be fetched (needed: ${missing[*]}): is there a network?"
@@ -109,7 +111,7 @@ test_packages() {
 
 [ "$(uname -sm)" = "Linux x86_64" ] || die "this set-up is for Linux on x86-64, here is $(uname -sm)"
 mkdir -p .libtorch
-system_packages
+system_packages "$@"
 rust
 venv
 libtorch

@@ -76,3 +76,52 @@ fn tar_extracts_the_same_files() {
         names(folder.path()).into_iter().map(|name| (name.clone(), fs::read(folder.path().join(name)).unwrap()));
     assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
 }
+
+/// Reads a shard by webdataset; a line per sample with its members and what json says of it.
+const READ_JSON: &str = r#"
+import sys, webdataset
+for sample in webdataset.WebDataset(sys.argv[1:], shardshuffle=False).decode():
+    members = sorted(name for name in sample if not name.startswith("__"))
+    print(sample["__key__"], *members, sample["json"]["filename"], sample["json"]["label"] == sample["cls"])
+"#;
+
+#[test]
+fn webdataset_reads_metadata_and_sets_that_were_packed_anew() {
+    let Some(python) = python(&["webdataset"]) else {
+        return skip("reading metadata by webdataset", "no Python with webdataset");
+    };
+    let out = tempfile::tempdir().unwrap();
+    let (first, again) = (out.path().join("first"), out.path().join("again"));
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| assert_eq!(crate::command::run(arguments).code, 0);
+    run(&["pack", &text(crate::support::source().path()), &text(&first), "--json", "--zstd", "2"]);
+    run(&["reshard", &text(&first), &text(&again), "--shard-size", "6kB"]);
+    let set = ShardSet::open(&again).unwrap();
+    let shards = set.manifest().shards.iter().map(|shard| again.join(&shard.file));
+    let output = Command::new(python).args(["-c", READ_JSON]).args(shards).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((lines.lines().count(), set.manifest().shards.len() > 2), (11, true));
+    assert!(lines.contains("bird_deep_er_3 cls json png bird/deep/er/3.png True"), "{lines}");
+    assert!(lines.lines().all(|line| line.ends_with("True")), "{lines}");
+}
+
+#[test]
+fn tar_reads_compressed_shards() {
+    let zstd = Command::new("zstd").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !zstd || Command::new("tar").arg("--version").output().is_err() {
+        return skip("reading compressed shards by tar", "no tar or no zstd");
+    }
+    let out = tempfile::tempdir().unwrap();
+    let set = out.path().join("set");
+    let config = mugs_shards::PackConfig { zstd: Some(3), ..crate::support::config(100, 0) };
+    crate::support::try_pack(crate::support::source().path(), &set, &config).unwrap();
+    let shard = set.join("train-000000.tar.zst");
+    let output = Command::new("tar").arg("--zstd").arg("-tf").arg(&shard).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let reader = ShardSet::open(&set).unwrap().open_shard(0).unwrap();
+    let expected = reader.entries().iter().flat_map(|entry| {
+        entry.members.iter().map(|member| format!("{}.{}\n", entry.key, member.extension)).collect::<Vec<_>>()
+    });
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected.collect::<String>());
+}

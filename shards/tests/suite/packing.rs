@@ -101,6 +101,30 @@ fn a_stop_leaves_no_set_and_goes_on() {
 }
 
 #[test]
+fn a_picture_that_vanishes_or_changes_while_packing_is_named() {
+    let gone: fn(&Path) = |path| fs::remove_file(path).unwrap();
+    let longer: fn(&Path) = |path| fs::write(path, picture(1, 9000)).unwrap();
+    let shorter: fn(&Path) = |path| fs::write(path, picture(1, 23)).unwrap();
+    for (change, said) in [(gone, "cannot read"), (longer, "changed while it was packed"), (shorter, "changed")] {
+        let source = tempfile::tempdir().unwrap();
+        (0..200).for_each(|number| put(source.path(), &format!("c/{number}.jpg"), &picture(number, 500)));
+        let out = tempfile::tempdir().unwrap();
+        // Far more samples than are read ahead are changed once the first is packed.
+        let progress = |progress: mugs_shards::Progress| {
+            if progress.samples == 1 {
+                (100..200).for_each(|number| change(&source.path().join(format!("c/{number}.jpg"))));
+            }
+        };
+        let hooks = Hooks { pictures: &PictureCheck::default(), progress: &progress, stop: &AtomicBool::new(false) };
+        let config = PackConfig { workers: 1.try_into().unwrap(), ..config(1000, 0) };
+        let set = out.path().join("set");
+        let error = pack(source.path(), &set, &config, Resume::Auto, hooks).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("c/1") && error.contains(".jpg"), "{error}");
+        assert!(!set.exists());
+    }
+}
+
+#[test]
 fn an_index_number_beyond_the_end_is_an_error() {
     let packed = packed();
     let set = ShardSet::open(&packed.set).unwrap();
