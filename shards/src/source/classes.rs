@@ -1,7 +1,6 @@
 //! The file of `--classes`: names of classes in the order of their numbers.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use crate::pack::PackError;
@@ -12,7 +11,7 @@ use crate::pack::PackError;
 /// The file cannot be read, is empty, or has a name that is empty or there twice; the line, or the place in the JSON
 /// list, is named.
 pub(crate) fn read(path: &Path) -> Result<Vec<String>, PackError> {
-    let text = fs::read_to_string(path).map_err(|source| PackError::Read { path: path.into(), source })?;
+    let text = super::read_text(path)?;
     let fault = |line, reason: String| PackError::Source { path: path.into(), line, reason };
     let json = text.trim_start().starts_with('[');
     let names: Vec<String> = if json {
@@ -43,6 +42,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<String>, PackError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn of(text: &str) -> Result<Vec<String>, String> {

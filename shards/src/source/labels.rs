@@ -6,7 +6,6 @@
 //! synset of each ID.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ impl Labels {
     /// # Errors
     /// A file cannot be read, or a line is malformed or names an unknown ID, synset or a picture again; it is named.
     pub(crate) fn read(path: &Path, synsets: Option<&Path>, classes: &Classes) -> Result<Self, PackError> {
-        let text = read(path)?;
+        let text = super::read_text(path)?;
         let known: Option<HashSet<&str>> = match classes {
             Classes::Fixed(names) => Some(names.iter().map(String::as_str).collect()),
             Classes::Found => None,
@@ -65,10 +64,6 @@ impl Labels {
     }
 }
 
-fn read(path: &Path) -> Result<String, PackError> {
-    fs::read_to_string(path).map_err(|source| PackError::Read { path: path.into(), source })
-}
-
 /// A fault in the line with this index.
 fn source_fault(path: &Path, index: usize, reason: String) -> PackError {
     PackError::Source { path: path.into(), line: Some(index as u64 + 1), reason }
@@ -76,7 +71,7 @@ fn source_fault(path: &Path, index: usize, reason: String) -> PackError {
 
 /// The first word of each line.
 fn read_synsets(path: &Path) -> Result<Vec<Arc<str>>, PackError> {
-    let text = read(path)?;
+    let text = super::read_text(path)?;
     let mut seen = HashSet::new();
     let mut synsets = Vec::new();
     for (number, line) in text.lines().enumerate() {

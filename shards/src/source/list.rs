@@ -36,7 +36,7 @@ enum EntryLabel {
 /// # Errors
 /// The list or a picture of it cannot be read, or a line is malformed; file and line are named.
 pub(crate) fn list(path: &Path, classes: Classes) -> Result<Listing, PackError> {
-    let text = fs::read_to_string(path).map_err(|source| PackError::Read { path: path.into(), source })?;
+    let text = super::read_text(path)?;
     let name = path.to_string_lossy().to_ascii_lowercase();
     let json = name.ends_with(".jsonl") || name.ends_with(".ndjson");
     let root = path.parent().unwrap_or(Path::new("")).to_path_buf();

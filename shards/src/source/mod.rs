@@ -213,3 +213,9 @@ pub(crate) fn stem<'a>(name: &'a OsStr, extension: &str) -> &'a [u8] {
     let name = name.as_bytes();
     &name[..name.len().saturating_sub(extension.len() + 1)]
 }
+
+/// Reads a file of text that people or spreadsheets write, without the byte order mark that some put before it.
+fn read_text(path: &Path) -> Result<String, PackError> {
+    let text = std::fs::read_to_string(path).map_err(|source| PackError::Read { path: path.into(), source })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}

@@ -353,6 +353,36 @@ fn samples_that_others_get_wrong_are_named() {
 }
 
 #[test]
+fn a_byte_order_mark_before_a_list_or_labels_is_no_part_of_them() {
+    let out = tempfile::tempdir().unwrap();
+    put(out.path(), "0.jpg", &picture(0, 100));
+    put(out.path(), "list.tsv", "\u{feff}0.jpg\tcat\r\n".as_bytes());
+    put(out.path(), "classes.txt", "\u{feff}cat\r\n".as_bytes());
+    let list = out.path().join("classes.txt");
+    packed(&out.path().join("list.tsv"), &out.path().join("set"), &["--classes", list.to_str().unwrap()]);
+    assert_eq!(classes(&out.path().join("set")), ["cat"]);
+    let (path, _) = validation(out.path());
+    let labels = out.path().join("LOC_val_solution.csv");
+    let text = fs::read_to_string(&labels).unwrap();
+    fs::write(&labels, format!("\u{feff}{text}")).unwrap();
+    packed(&path, &out.path().join("val"), &["--labels", labels.to_str().unwrap()]);
+    assert_eq!(samples(&out.path().join("val")).len(), 5);
+}
+
+#[test]
+fn a_gap_in_the_numbers_of_shards_is_no_loss_and_a_missing_one_is_named() {
+    let source = tempfile::tempdir().unwrap();
+    for number in [0, 2] {
+        put(source.path(), &format!("w-{number}.tar"), &tar(&[(&format!("{number}.jpg"), picture(number, 90))]));
+    }
+    let out = tempfile::tempdir().unwrap();
+    packed(source.path(), &out.path().join("set"), &[]);
+    assert_eq!(samples(&out.path().join("set")).len(), 2);
+    let output = pack(&source.path().join("w-{0..2}.tar"), &out.path().join("gap"), &[]);
+    assert!(output.code == 1 && output.stderr.contains("w-1.tar"), "{}", output.stderr);
+}
+
+#[test]
 fn what_is_nothing_is_told_what_would_be() {
     let out = tempfile::tempdir().unwrap();
     put(out.path(), "notes.pdf", b"x");
