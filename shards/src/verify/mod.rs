@@ -6,6 +6,7 @@
 mod compressed;
 mod rebuild;
 mod scan;
+mod walk;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

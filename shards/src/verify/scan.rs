@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::{Problem, VerifyHooks, whole_file};
+use super::{Problem, VerifyHooks, walk, whole_file};
 use crate::checksum::Hasher;
 use crate::index::{Member, SampleEntry};
 use crate::manifest::ShardInfo;
@@ -23,7 +23,8 @@ pub(crate) struct Scanned {
 }
 
 /// Reads the whole tar at `path`. Without `entries` only its length and checksum are compared. The headers of a
-/// `foreign` tar are not ours: what is between the members is judged by the checksum of the whole.
+/// `foreign` tar are not ours: what is between the members is judged by the checksum of the whole, and a second pass
+/// over its headers finds where they do not fit the index.
 pub(crate) fn scan(
     path: &Path,
     shard: &ShardInfo,
@@ -40,8 +41,17 @@ pub(crate) fn scan(
         Err(Halt::Stop) => return Ok(Scanned { problems: scan.problems, bytes: scan.at }),
         Err(Halt::Io(error)) => return Err(error),
     }
+    let samples_are_whole = scan.problems.is_empty();
     scan.whole();
-    Ok(Scanned { problems: scan.problems, bytes: scan.at })
+    let Scan { mut problems, at: bytes, .. } = scan;
+    if foreign && samples_are_whole && bytes == shard.bytes {
+        if problems.is_empty() {
+            problems.extend(walk::judge_index(path, shard, entries)?);
+        } else if let Some(precise) = walk::damaged_header(path, shard, entries)? {
+            problems = vec![precise];
+        }
+    }
+    Ok(Scanned { problems, bytes })
 }
 
 /// What is in the part of a tar that begins at `start` and lies in memory: whole samples, and the end if it is the last.

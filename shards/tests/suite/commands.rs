@@ -156,6 +156,9 @@ fn tars_that_make_no_set_are_named() {
     refused(&[("a.tar", &good), ("b.tar", &good)], &["b.tar", "key a at offset 512 is in a.tar too"]);
     refused(&[("a.tar", &evil("a.txt"))], &["a.tar", "sample a at offset 512 has no picture, only txt"]);
     refused(&[("a.tar", &evil("#a.jpg"))], &["a.tar", "key #a at offset 512 begins with #"]);
+    refused(&[("a.tar", &evil("b\t.jpg"))], &["a.tar", "offset 0 has control characters"]);
+    let label = [&good[..good.len() - 1024], &crate::tars::member("a.cls", b"cat"), &[0; 1024]].concat();
+    refused(&[("a.tar", &label)], &["a.tar", "a.cls at offset 2048 is \"cat\", no number"]);
     refused(&[("a.tar.gz", &good)], &["a.tar.gz", "only plain tars"]);
     refused(&[("a.tar", &good), ("a.idx", b"v1.2 1\n")], &["a.idx", "index of another program"]);
     refused(&[("notes.txt", b"x")], &["holds no tars"]);

@@ -7,6 +7,7 @@ mod corpus;
 mod crash;
 mod damage;
 mod fixtures;
+mod foreign;
 mod interop;
 mod options;
 mod packing;
