@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
 ///
 /// Sizes, checksums, headers, index against bytes, counts against the manifest, keys that are there twice, shards that
 /// are missing or unexpected. Names the file, the sample and the offset in the file. Exit code 1 if anything is wrong.
-/// Other files that do not belong to the set are named in a warning.
+/// Other files that do not belong to the set, and an unfinished pack, are named in warnings.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Verify {
@@ -102,7 +102,12 @@ impl Verify {
         if report.problems.is_empty() {
             let (samples, shards) = (count(report.samples, "sample"), count(report.shards as u64, "shard"));
             let bytes = DecimalBytes(report.bytes);
-            writeln!(out, "{}: {samples} in {shards}, {bytes}, each byte as it was packed", self.set.display())?;
+            let set = self.set.display();
+            write!(out, "{set}: {samples} in {shards}, {bytes}, each byte as it was packed")?;
+            match report.warnings.len() as u64 {
+                0 => writeln!(out)?,
+                warnings => writeln!(out, "; {}", count(warnings, "warning"))?,
+            }
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ pub use self::error::PackError;
 pub use self::plan::{PackPlan, plan};
 pub use self::report::{Counts, REPORT};
 
-pub(crate) use self::folder::write_whole;
+pub(crate) use self::folder::{WORK, write_whole};
 
 /// What packing is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::checksum::Checksum;
 use crate::error::ShardError;
 use crate::index::Index;
 use crate::manifest::{MANIFEST, Manifest, ShardInfo};
-use crate::pack::REPORT;
+use crate::pack::{REPORT, WORK};
 use crate::set::ShardSet;
 
 /// Something that is not as it was packed.
@@ -50,7 +50,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// All that is wrong, by shard. Empty: every byte is as it was packed.
     pub problems: Vec<Problem>,
-    /// Pictures that decode with a warning of libjpeg: they are trained on as they are.
+    /// What is odd but takes nothing from the set: pictures that decode with a warning of libjpeg, which are trained on
+    /// as they are, and an unfinished pack in the set's folder.
     pub warnings: Vec<Problem>,
     /// Files in the folder that do not belong to the set; they do no harm.
     pub strays: Vec<String>,
@@ -90,8 +91,9 @@ pub fn verify(folder: &Path, workers: usize, hooks: VerifyHooks<'_>) -> Result<V
         warnings.extend(shard.warnings);
     }
     problems.extend(duplicates);
-    let (unexpected, strays) = strays(&set)?;
+    let (unexpected, mut strays) = strays(&set)?;
     problems.extend(unexpected);
+    warnings.extend(strays.extract_if(.., |name| name == WORK).map(unfinished));
     Ok(VerifyReport { shards: manifest.shards.len(), samples: manifest.samples, bytes, problems, warnings, strays })
 }
 
@@ -240,6 +242,12 @@ fn strays(set: &ShardSet) -> Result<(Vec<Problem>, Vec<String>), ShardError> {
     let problem =
         |file| Problem { file, key: None, offset: None, what: "unexpected: the manifest does not know it".into() };
     Ok((unexpected.into_iter().map(problem).collect(), strays))
+}
+
+/// The work of a pack that was killed just before its end.
+fn unfinished(file: String) -> Problem {
+    let what = "an unfinished pack: start the same pack again to end it";
+    Problem { file, key: None, offset: None, what: what.into() }
 }
 
 /// The problem of a whole file whose checksum is `found`.

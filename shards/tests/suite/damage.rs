@@ -245,6 +245,37 @@ fn shards_that_the_manifest_does_not_know_are_problems_and_other_files_are_not()
     put(&packed.set, "train-000003.tar", b"x");
     put(&packed.set, "notes.txt", b"x");
     put(&packed.set, "report.jsonl", b"");
+    put(&packed.set, ".packing/state.json", b"{}");
     let report = verified(&packed.set);
     assert_eq!((&*only_problem(&packed.set).file, report.strays), ("train-000003.tar", vec!["notes.txt".to_string()]));
+    let warnings: Vec<(&str, &str)> = report.warnings.iter().map(|warning| (&*warning.file, &*warning.what)).collect();
+    assert_eq!(warnings, [(".packing", "an unfinished pack: start the same pack again to end it")]);
+}
+
+#[test]
+fn a_missing_index_is_named_and_its_shard_is_still_verified() {
+    let packed = packed();
+    fs::remove_file(packed.set.join("train-000001.idx")).unwrap();
+    let problem = only_problem(&packed.set);
+    assert_eq!((&*problem.file, &*problem.what), ("train-000001.idx", "is missing"));
+    let problems = with_flip(&packed.set.join("train-000001.tar"), 700, 0, || verified(&packed.set).problems);
+    let files: Vec<&str> = problems.iter().map(|problem| &*problem.file).collect();
+    assert_eq!(files, ["train-000001.idx", "train-000001.tar"]);
+}
+
+#[test]
+fn pictures_that_libjpeg_warns_about_are_warnings() {
+    let source = tempfile::tempdir().unwrap();
+    let image = mugs_image::Image::filled(64, 64, [90, 10, 30]);
+    let good = mugs_image::encode::jpeg(&image, 90).unwrap();
+    // Bytes between the tables and the scan that belong to nothing.
+    let scan = good.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+    put(source.path(), "a/odd.jpg", &[&good[..scan], b"odd bytes", &good[scan..]].concat());
+    let out = tempfile::tempdir().unwrap();
+    let set = out.path().join("set");
+    try_pack(source.path(), &set, &config(10, 0)).unwrap();
+    let output = crate::command::run(&["verify", set.to_str().unwrap(), "--decode", "--workers", "2"]);
+    assert!(output.code == 0 && output.stdout.ends_with("as it was packed; 1 warning\n"), "{}", output.stdout);
+    let said = "warning: train-000000.tar: sample a_odd: offset 512: ";
+    assert!(output.stderr.contains(said) && output.stderr.contains("extraneous bytes"), "{}", output.stderr);
 }
