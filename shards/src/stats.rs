@@ -48,7 +48,8 @@ pub struct SetStats {
     pub odd: BTreeMap<String, u64>,
     /// The first of the odd pictures, in the order of the set.
     pub odd_first: Vec<Odd>,
-    /// Shorter sides by steps of 50 pixels: how many lie in each step.
+    /// Shorter sides by steps of 50 pixels: how many lie in each step. The last of 101 steps has all from 5000
+    /// pixels on.
     pub short_sides: Vec<u64>,
 }
 

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use mugs_shards::SetStats;
 
+use super::count;
+
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 70.0;
 const PLOT: f64 = WIDTH - LEFT - 20.0;
@@ -30,7 +32,8 @@ pub(super) fn draw(stats: &SetStats) -> String {
     let mut plots = Vec::new();
     if !classes.is_empty() {
         let axis = if many { "classes, the largest first" } else { "class" };
-        let title = format!("samples of each class ({} classes, {} samples)", classes.len(), stats.samples);
+        let (of, samples) = (count(classes.len() as u64, "class"), count(stats.samples, "sample"));
+        let title = format!("samples of each class ({of}, {samples})");
         plots.push((title, axis, classes));
     }
     plots.push(("shorter side of the pictures, in steps of 50 pixels".to_string(), "pixels, from", sides));
