@@ -251,7 +251,7 @@ impl ShardReader {
         };
         // The index was refused if a sample had no picture.
         let picture = entry.picture().ok_or_else(|| self.out_of_range(number))?;
-        let label = entry.label().map(|member| self.label(entry, member, &data(member))).transpose()?;
+        let label = self.label_among(number, &members)?;
         Ok(Sample {
             key: entry.key.clone(),
             shard: self.number,
@@ -261,6 +261,18 @@ impl ShardReader {
             image: data(picture),
             label,
         })
+    }
+
+    /// The label of sample `number`, whose members were read by [`ShardReader::read_members_of`].
+    ///
+    /// # Errors
+    /// The label is none.
+    pub(crate) fn label_among(&self, number: usize, members: &[Bytes]) -> Result<Option<u32>, ShardError> {
+        let entry = self.entries.get(number).ok_or_else(|| self.out_of_range(number))?;
+        let Some(label) = entry.label() else { return Ok(None) };
+        let at = entry.members.iter().position(|member| member.offset == label.offset);
+        let data = at.and_then(|at| members.get(at)).map_or(&[][..], |data| data);
+        self.label(entry, label, data).map(Some)
     }
 
     /// The bytes from the first member's data to the last one's end, in one read, and where they begin.

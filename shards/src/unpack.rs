@@ -1,6 +1,6 @@
 //! A set back to folders of pictures.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -22,15 +22,23 @@ pub enum UnpackError {
     #[error(transparent)]
     Shard(#[from] ShardError),
     /// A name would leave the destination.
-    #[error("{shard}: sample {key}: its {what} {name:?} would leave the destination; nothing of it was written")]
+    #[error("{shard}: sample {key}: its {what} {name:?} would leave the destination; nothing was written")]
     Leaves {
         /// The shard.
         shard: String,
         /// The sample.
         key: String,
-        /// `key`, `class` or `extension`.
+        /// `key` or `extension`.
         what: &'static str,
         /// The name.
+        name: String,
+    },
+    /// A class has a name that is no name of a folder.
+    #[error("class {number} is called {name:?}, which cannot be one folder in the destination; nothing was written")]
+    Class {
+        /// Its number.
+        number: usize,
+        /// Its name.
         name: String,
     },
     /// Two members would become the same file.
@@ -67,6 +75,9 @@ pub struct Unpacked {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Whether packing the folders gives the classes the same numbers without being told their order. Not so if a class
+    /// is empty, or if the names are not in byte order: of numbers, `10` comes before `2`.
+    pub same_classes: bool,
 }
 
 /// What unpacking tells and asks its caller.
@@ -82,6 +93,8 @@ pub struct UnpackHooks<'a> {
 /// members but the label, which the folder says; without labels `KEY.EXTENSION`. Classes without names are called by
 /// their numbers. Files appear under their names when they are whole.
 ///
+/// All names are looked at before the first file is written.
+///
 /// # Errors
 /// A sample cannot be read, a name would leave the destination, or something cannot be written.
 pub fn unpack(
@@ -90,13 +103,21 @@ pub fn unpack(
     workers: usize,
     hooks: UnpackHooks<'_>,
 ) -> Result<Unpacked, UnpackError> {
+    check_names(set)?;
     let fault = |source| UnpackError::Write { path: destination.into(), source };
     fs::create_dir_all(destination).map_err(fault)?;
     if fs::read_dir(destination).map_err(fault)?.next().is_some() {
         return Err(UnpackError::NotEmpty { path: destination.into() });
     }
     let shards = set.manifest().shards.len();
-    let work = Work { set, destination, hooks, next: AtomicUsize::new(0), written: Mutex::default() };
+    let work = Work {
+        set,
+        destination,
+        hooks,
+        next: AtomicUsize::new(0),
+        written: Mutex::default(),
+        labels: Mutex::default(),
+    };
     let (samples, files, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let result = thread::scope(|scope| {
         let run = || {
@@ -114,7 +135,10 @@ pub fn unpack(
         // All threads are waited for; the first error counts.
         results.collect::<Vec<_>>().into_iter().collect::<Result<(), UnpackError>>()
     });
-    result.map(|()| Unpacked { samples: samples.into_inner(), files: files.into_inner(), bytes: bytes.into_inner() })
+    result?;
+    let (samples, files, bytes) = (samples.into_inner(), files.into_inner(), bytes.into_inner());
+    let labels = work.labels.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Unpacked { samples, files, bytes, same_classes: same_classes(&set.manifest().classes, &labels) })
 }
 
 struct Work<'a> {
@@ -123,6 +147,8 @@ struct Work<'a> {
     hooks: UnpackHooks<'a>,
     next: AtomicUsize,
     written: Mutex<HashSet<PathBuf>>,
+    /// The classes that have samples.
+    labels: Mutex<BTreeSet<u32>>,
 }
 
 impl Work<'_> {
@@ -145,7 +171,9 @@ impl Work<'_> {
                     self.next.store(usize::MAX / 2, Ordering::Relaxed);
                 }
                 let (files, bytes) = written?;
-                done = Unpacked { samples: done.samples + 1, files: done.files + files, bytes: done.bytes + bytes };
+                done.samples += 1;
+                done.files += files;
+                done.bytes += bytes;
                 (self.hooks.progress)();
             }
         }
@@ -155,21 +183,11 @@ impl Work<'_> {
     fn sample(&self, reader: &ShardReader, number: usize) -> Result<(u64, u64), UnpackError> {
         let members = reader.read_members_of(number)?;
         let entry = reader.entry(number);
-        let label = reader.read(number)?.label;
-        let folder = label.map(|label| {
-            let name = self.set.manifest().classes.get(label as usize);
-            name.map_or_else(|| label.to_string(), Clone::clone)
-        });
-        let check = |what, name: &str| match stays(name) {
-            true => Ok(()),
-            false => {
-                let (shard, key, name) = (reader.name().into(), entry.key.to_string(), name.into());
-                Err(UnpackError::Leaves { shard, key, what, name })
-            }
-        };
-        check("key", &entry.key)?;
-        folder.as_deref().map_or(Ok(()), |folder| check("class", folder))?;
-        entry.members.iter().try_for_each(|member| check("extension", &member.extension))?;
+        let label = reader.label_among(number, &members)?;
+        if let Some(label) = label {
+            self.labels.lock().unwrap_or_else(PoisonError::into_inner).insert(label);
+        }
+        let folder = label.map(|label| class_folder(&self.set.manifest().classes, label));
         let folder = folder.map_or_else(|| self.destination.to_path_buf(), |folder| self.destination.join(folder));
         let (mut files, mut bytes) = (0, 0);
         for (member, data) in entry.members.iter().zip(members) {
@@ -199,6 +217,40 @@ impl Work<'_> {
     }
 }
 
+/// Looks at every name that becomes a part of a path.
+fn check_names(set: &ShardSet) -> Result<(), UnpackError> {
+    for (number, name) in set.manifest().classes.iter().enumerate() {
+        // Of a folder in a folder, packing would take the outer one for the class.
+        if name.contains('/') || !stays(name) {
+            return Err(UnpackError::Class { number, name: name.clone() });
+        }
+    }
+    for shard in &set.manifest().shards {
+        for entry in &set.read_index(shard)?.samples {
+            let extensions = entry.members.iter().map(|member| ("extension", &member.extension));
+            let mut names = std::iter::once(("key", &entry.key)).chain(extensions);
+            if let Some((what, name)) = names.find(|(_, name)| !stays(name)) {
+                let (shard, key, name) = (shard.file.clone(), entry.key.to_string(), name.to_string());
+                return Err(UnpackError::Leaves { shard, key, what, name });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The folder of a class: its name, or its number where the set has no names.
+fn class_folder(classes: &[String], label: u32) -> String {
+    classes.get(label as usize).map_or_else(|| label.to_string(), Clone::clone)
+}
+
+/// Whether the folders of the classes that have samples, in byte order, are those of all classes in their order.
+fn same_classes(classes: &[String], labels: &BTreeSet<u32>) -> bool {
+    let mut folders: Vec<(String, u32)> = labels.iter().map(|label| (class_folder(classes, *label), *label)).collect();
+    folders.sort();
+    let in_order = folders.iter().zip(0..).all(|((_, label), number)| *label == number);
+    in_order && (folders.len() == classes.len() || classes.is_empty())
+}
+
 /// Whether a name, with folders or without, stays below the folder that it is put into.
 fn stays(name: &str) -> bool {
     let mut parts = Path::new(name).components();
@@ -207,7 +259,20 @@ fn stays(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::stays;
+    use std::collections::BTreeSet;
+
+    use super::{same_classes, stays};
+
+    #[test]
+    fn classes_keep_their_numbers_in_byte_order_without_gaps() {
+        let same = |classes: &[&str], labels: &[u32]| {
+            let classes: Vec<String> = classes.iter().map(|class| class.to_string()).collect();
+            same_classes(&classes, &labels.iter().copied().collect::<BTreeSet<_>>())
+        };
+        assert!(same(&["ant", "bee"], &[0, 1]) && same(&[], &[0, 1, 2]) && same(&[], &[]));
+        assert!(!same(&["bee", "ant"], &[0, 1]) && !same(&["ant", "bee", "cat"], &[0, 2]));
+        assert!(!same(&["ant", "bee"], &[0]) && !same(&[], &[1, 2]) && !same(&[], &(0..11).collect::<Vec<_>>()));
+    }
 
     #[test]
     fn only_names_below_the_folder_stay() {

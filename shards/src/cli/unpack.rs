@@ -18,8 +18,9 @@ const EXAMPLES: &str = "Examples:
 
 /// Writes the samples of a set as files: DST/CLASS/KEY.EXTENSION, or DST/KEY.EXTENSION where there are no labels.
 ///
-/// Every file is compared with its checksum. Names that would leave DST are refused. Packing the folders again gives
-/// the same pictures with the same labels.
+/// Every file is compared with its checksum. Names that would leave DST are refused before anything is written. Packing
+/// the folders again gives the same pictures with the same labels; a warning says where that needs --classes, because
+/// a class is empty or the names are not in byte order.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Unpack {
@@ -52,6 +53,12 @@ impl Unpack {
             }
             (result, _) => result?,
         };
+        if !done.same_classes {
+            eprintln!(
+                "warning: packing {} again numbers the classes otherwise, unless pack --classes gives their order",
+                self.destination.display()
+            );
+        }
         let mut out = io::stdout().lock();
         match self.format {
             Format::Json => write_json(&mut out, &done)?,

@@ -18,3 +18,4 @@ mod sources;
 mod support;
 mod tars;
 mod truncation;
+mod unpack;
