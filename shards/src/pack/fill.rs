@@ -108,7 +108,7 @@ impl Filler<'_, '_> {
     /// What is wrong with the sample.
     fn bad(&self, job: &Job, loaded: &Loaded) -> Option<BadItem> {
         let bad = loaded.bad.as_ref()?;
-        Some(BadItem { name: job.name.clone().into(), kind: bad.kind, what: bad.what.clone() })
+        Some(BadItem { name: job.name.clone().into(), kind: bad.kind.into(), what: bad.what.clone() })
     }
 
     /// The sample's path as people can open it.

@@ -123,25 +123,22 @@ pub fn pack(
 ) -> Result<PackReport, PackError> {
     config.check()?;
     let state = State { version: VERSION, source: absolute(source)?, config: config.clone() };
-    let begun = match (inspect(destination)?, resume) {
-        (Found::Unfinished(found), Resume::Auto) => {
-            resume::check(destination, &found, &state)?;
-            true
-        }
-        (Found::Unfinished(_), Resume::Never) => {
-            Destination::claim(destination)?.clear()?;
-            false
-        }
-        (Found::Nothing, _) => false,
-    };
     // A source that cannot be packed is told before anything is written.
-    let opened = source::open(source, &config.source)?;
+    let opened = match is_begun(destination, &state, resume)? {
+        true => None,
+        false => Some(source::open(source, &config.source)?),
+    };
     let claimed = Destination::claim(destination)?;
-    // While it was not locked another process may have packed into it.
-    inspect(destination)?;
-    if let Some(done) = resume::published(&claimed, begun)? {
-        return finish(claimed, done, Notes::default());
+    // What was seen before the folder was locked may be another process's doing.
+    if is_begun(destination, &state, resume)? {
+        // A set that only has to be moved into place no longer needs its source.
+        if let Some(done) = resume::published(&claimed)? {
+            return finish(claimed, done, Notes::default());
+        }
+    } else {
+        claimed.clear()?;
     }
+    let opened = opened.map_or_else(|| source::open(source, &config.source), Ok)?;
     write_whole(&claimed.work(), STATE, &to_json(&state, &claimed.work())?)?;
     let (list, notes) = list(source, opened, &claimed, config, hooks)?;
     let written = write(source, &claimed, &list, config, hooks)?;
@@ -149,6 +146,14 @@ pub fn pack(
     let (text, _) = manifest.seal().map_err(|error| PackError::Write { path: claimed.work(), source: error.into() })?;
     write_whole(&claimed.work(), MANIFEST, &text)?;
     finish(claimed, written, notes)
+}
+
+/// Whether `destination` holds a pack of this source and options that is gone on with; another one is refused.
+fn is_begun(destination: &Path, state: &State, resume: Resume) -> Result<bool, PackError> {
+    match (inspect(destination)?, resume) {
+        (Found::Unfinished(found), Resume::Auto) => resume::check(destination, &found, state).map(|()| true),
+        (Found::Unfinished(_), Resume::Never) | (Found::Nothing, _) => Ok(false),
+    }
 }
 
 /// A source in the order of packing.

@@ -72,7 +72,7 @@ impl KeyGiver {
         if twice && self.on_bad == OnBadImage::Fail {
             return Err(PackError::DuplicateKey { name: name.into(), key: wanted.into() });
         }
-        let bad = |what: String| BadItem { name: name.into(), kind: "duplicate_key", what };
+        let bad = |what: String| BadItem { name: name.into(), kind: "duplicate_key".into(), what };
         if twice && self.on_bad == OnBadImage::Skip {
             return Ok(Given::Skipped(bad(format!("key {wanted} is there twice"))));
         }
@@ -260,7 +260,7 @@ mod tests {
         let skipped = ordered(&items, Classes::Found, OnBadImage::Skip, 0).unwrap();
         assert_eq!((keys(&skipped), skipped.bad.len()), (vec!["same"], 1));
         let kept = ordered(&items, Classes::Found, OnBadImage::Keep, 0).unwrap();
-        assert_eq!((kept.jobs.len(), kept.bad[0].kind), (2, "duplicate_key"));
+        assert_eq!((kept.jobs.len(), &*kept.bad[0].kind), (2, "duplicate_key"));
         assert!(keys(&kept).contains(&"same-2"));
         // Keys that only look the same once they are plain are not the same.
         let alike = [item("a/1.jpg", Some("x/y"), Label::None), item("b/1.jpg", Some("x_y"), Label::None)];

@@ -63,8 +63,8 @@ impl Reporter {
             Action::Skipped => (&mut self.counts.skipped, "skipped"),
             Action::Kept => (&mut self.counts.kept, "kept"),
         };
-        *counts.entry(bad.kind.into()).or_default() += 1;
-        self.line(&bad.name.to_string_lossy(), bad.kind, action, &bad.what);
+        *counts.entry(bad.kind.to_string()).or_default() += 1;
+        self.line(&bad.name.to_string_lossy(), &bad.kind, action, &bad.what);
     }
 
     /// Notes a picture; says so if it was there before.

@@ -40,9 +40,9 @@ fn describe(name: &str, begun: &State, asked: &State) -> String {
 }
 
 /// The shards of a set that is finished, but not or not wholly moved into place.
-pub(crate) fn published(destination: &Destination, begun: bool) -> Result<Option<Written>, PackError> {
+pub(crate) fn published(destination: &Destination) -> Result<Option<Written>, PackError> {
     let work = destination.work();
-    if !begun || !(work.join(MANIFEST).exists() || destination.path().join(MANIFEST).exists()) {
+    if !work.join(MANIFEST).exists() && !destination.path().join(MANIFEST).exists() {
         return Ok(None);
     }
     let (_, entries) = Journal::open(&work).map_err(|source| PackError::Write { path: work, source })?;

@@ -194,7 +194,7 @@ impl<'a> Buckets<'a> {
 
     fn bad(&mut self, bad: &BadItem) -> Result<(), PackError> {
         let name = bad.name.to_string_lossy().into_owned();
-        self.line(&Line::Bad { bad: name, kind: bad.kind.into(), what: bad.what.clone() })
+        self.line(&Line::Bad { bad: name, kind: bad.kind.to_string(), what: bad.what.clone() })
     }
 
     fn put(&mut self, key: Box<str>, sample: &Streamed) -> Result<(), PackError> {
@@ -250,9 +250,7 @@ impl<'a> Buckets<'a> {
             let line: Line = serde_json::from_str(line)
                 .map_err(|error| PackError::Read { path: path.clone(), source: error.into() })?;
             match line {
-                Line::Bad { bad: name, kind, what } => {
-                    bad.push(BadItem { name: name.into(), kind: known(&kind), what })
-                }
+                Line::Bad { bad: name, kind, what } => bad.push(BadItem { name: name.into(), kind: kind.into(), what }),
                 Line::Sample { key, name, class, label, bucket, offset, members } => {
                     let label = match (class, label) {
                         (Some(class), _) => Label::Class(class.into()),
@@ -293,14 +291,6 @@ fn parts(bucket: u32, offset: u64, members: Vec<(String, u64, Checksum)>) -> Vec
         Part { extension: Arc::from(extension), place, length, xxh3: Some(xxh3) }
     };
     members.into_iter().map(part).collect()
-}
-
-/// The kind of a bad sample as the sources write it.
-fn known(kind: &str) -> &'static str {
-    ["no_picture", "bad_label", "duplicate_key", "empty", "damaged"]
-        .into_iter()
-        .find(|known| *known == kind)
-        .unwrap_or("other")
 }
 
 fn bucket(folder: &Path, number: usize) -> PathBuf {

@@ -14,6 +14,7 @@ mod labels;
 mod list;
 mod webdataset;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -156,7 +157,7 @@ fn note_warnings(notes: &SharedNotes, path: &Path, warnings: &[TarWarning]) {
 pub(crate) struct BadItem {
     pub(crate) name: OsString,
     /// One word for counting: `no_picture`, `duplicate_key`, …
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     /// A sentence's end: `it has no picture, only txt and cls`.
     pub(crate) what: String,
 }

@@ -198,7 +198,7 @@ fn no_picture<'a>(shard: &str, key: &str, extensions: impl Iterator<Item = &'a s
     };
     BadItem {
         name: format!("{shard}/{key}").into(),
-        kind: "no_picture",
+        kind: "no_picture".into(),
         what: format!("it has no picture{only}{hint}"),
     }
 }
@@ -207,7 +207,7 @@ fn no_picture<'a>(shard: &str, key: &str, extensions: impl Iterator<Item = &'a s
 fn bad_label(shard: &str, key: &str, offset: u64, reason: &str) -> BadItem {
     BadItem {
         name: format!("{shard}/{key}").into(),
-        kind: "bad_label",
+        kind: "bad_label".into(),
         what: format!("its label at offset {offset} {reason}"),
     }
 }

@@ -129,6 +129,44 @@ fn a_signal_keeps_what_was_finished() {
     }
 }
 
+#[test]
+fn a_finished_set_is_moved_into_place_without_its_source() {
+    let source = source(300);
+    let out = tempfile::tempdir().unwrap();
+    let (whole, set) = (out.path().join("whole"), out.path().join("set"));
+    assert_eq!(pack(source.path(), &whole).code, 0);
+    // The state of a pack that ended at its first bad picture, which may go on leaving such out.
+    let begun = out.path().join("begun");
+    let (from, to) = (source.path().to_str().unwrap(), begun.to_str().unwrap());
+    assert_eq!(run(&["pack", from, to, "--shard-size", "100kB", "--zstd", "1"]).code, 1);
+    let state = fs::read(begun.join(".packing/state.json")).unwrap();
+    // As a kill between the last shard and the first move leaves it: all is in the work folder.
+    let child = start(source.path(), &set).wait_with_output().unwrap();
+    assert!(child.status.success());
+    let work = set.join(".packing");
+    let files = names(&set);
+    fs::create_dir(&work).unwrap();
+    // A move is torn at any file: those before it are in place.
+    for moved in [0, 1, files.len() / 2] {
+        for name in &files {
+            let (from, to) = (set.join(name), work.join(name));
+            if from.exists() && !files[..moved].contains(name) {
+                fs::rename(from, to).unwrap();
+            }
+        }
+        fs::create_dir_all(&work).unwrap();
+        fs::write(work.join("state.json"), &state).unwrap();
+        let elsewhere = out.path().join("elsewhere");
+        fs::rename(source.path(), &elsewhere).unwrap();
+        let output = pack(source.path(), &set);
+        fs::rename(&elsewhere, source.path()).unwrap();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert_eq!(contents(&set), contents(&whole), "{moved}");
+        fs::create_dir(&work).unwrap();
+    }
+    fs::remove_dir(&work).unwrap();
+}
+
 /// A pack that ended at a bad picture after some shards.
 fn unfinished(source: &Path, out: &Path) -> PathBuf {
     let set = out.join("set");
