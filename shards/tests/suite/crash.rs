@@ -1,18 +1,20 @@
 //! Kills, signals, full disks and changed sources: what was begun goes on, and the result is the undisturbed run's.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mugs_random::{Address, Draws};
-use mugs_shards::ShardSet;
+use mugs_shards::{Hooks, OnBadImage, PackConfig, PackError, Phase, PictureCheck, Progress, Resume, ShardSet};
 use mugs_test_support::{skip, tally};
 use tempfile::TempDir;
 
 use crate::command::{Output, command, run};
-use crate::support::{contents, names, picture, put, verified};
+use crate::support::{config, contents, names, picture, put, try_pack, verified};
 
 /// Pictures of three classes, some of them bad.
 fn source(count: u64) -> TempDir {
@@ -165,6 +167,61 @@ fn a_finished_set_is_moved_into_place_without_its_source() {
         fs::create_dir(&work).unwrap();
     }
     fs::remove_dir(&work).unwrap();
+}
+
+/// A tar of class tars, as ImageNet's, of the pictures of [`source`].
+fn tar_of_tars(folder: &Path, count: u64) -> PathBuf {
+    let source = source(count);
+    let mut outer = tar::Builder::new(Vec::new());
+    for class in names(source.path()) {
+        let mut inner = tar::Builder::new(Vec::new());
+        for file in names(&source.path().join(&class)) {
+            inner.append_path_with_name(source.path().join(&class).join(&file), &file).unwrap();
+        }
+        let bytes = inner.into_inner().unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        outer.append_data(&mut header, format!("{class}.tar"), &bytes[..]).unwrap();
+    }
+    let path = folder.join("ILSVRC2012_img_train.tar");
+    fs::write(&path, outer.into_inner().unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn a_source_that_is_read_once_goes_on_after_kills_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let torn = kill_and_go_on(&tar_of_tars(folder.path(), 900), 12);
+    assert!(torn >= 4, "only {torn} of 12 kills came before the end");
+    tally("kills while packing a tar of tars", 12, "moments");
+}
+
+#[test]
+fn buckets_that_are_half_full_are_filled_up_and_not_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = tar_of_tars(folder.path(), 300);
+    let config = |limit| PackConfig { limit, on_bad_image: OnBadImage::Skip, ..config(40, 1) };
+    for limit in [None, NonZero::new(90)] {
+        let whole = folder.path().join(format!("whole-{limit:?}"));
+        try_pack(&source, &whole, &config(limit)).unwrap();
+        for after in [1, 100, 299] {
+            let set = folder.path().join(format!("set-{limit:?}-{after}"));
+            let stop = AtomicBool::new(false);
+            let progress = |progress: Progress| {
+                stop.fetch_or(progress.phase == Phase::Reading && progress.samples == after, Ordering::Relaxed);
+            };
+            let hooks = Hooks { pictures: &PictureCheck::default(), progress: &progress, stop: &stop };
+            let error = mugs_shards::pack(&source, &set, &config(limit), Resume::Auto, hooks).unwrap_err();
+            assert!(matches!(error, PackError::Stopped), "{error}");
+            // What a kill leaves behind the last mark is cut off.
+            let bucket = set.join(".packing/bucket-000");
+            let mut bytes = fs::read(&bucket).unwrap();
+            bytes.extend([7; 1000]);
+            fs::write(&bucket, bytes).unwrap();
+            try_pack(&source, &set, &config(limit)).unwrap();
+            assert_eq!(contents(&set), contents(&whole), "{limit:?} {after}");
+        }
+    }
 }
 
 /// A pack that ended at a bad picture after some shards.
