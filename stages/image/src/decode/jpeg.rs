@@ -2,7 +2,7 @@
 //!
 //! The safe wrapper treats a warning as an error and drops the picture; the published pipeline delivers it. Upsampling
 //! and the inverse transform are libjpeg-turbo's defaults ("fancy", accurate integer), whose SIMD and scalar paths
-//! give the same bytes.
+//! give the same bytes; in fast mode too, where only large pictures are decoded otherwise, at a fraction of their size.
 
 use std::ffi::CStr;
 use std::ptr::NonNull;
@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use libc::c_int;
 use turbojpeg::raw;
 
-use super::{DecodeError, Header, markers};
+use super::{DecodeError, Header, JpegMode, markers};
 use crate::{Format, Image};
 
 /// The text of libjpeg's warning that the bytes ran out.
@@ -68,13 +68,25 @@ impl Handle {
         self.outcome(code)
     }
 
-    /// Decompresses into `out`, whose rows are `width * channels` bytes.
-    fn decompress(&mut self, data: &[u8], out: &mut [u8], size: &Size) -> Result<Option<String>, String> {
-        assert_eq!(out.len(), size.width * size.height * size.channels());
+    /// Decompresses at 1 / `reduction` of `size` into `out`, whose rows are columns * channels bytes.
+    fn decompress(
+        &mut self,
+        data: &[u8],
+        out: &mut [u8],
+        size: &Size,
+        reduction: usize,
+    ) -> Result<Option<String>, String> {
+        let (width, height) = size.reduced(reduction);
+        assert_eq!(out.len(), width * height * size.channels());
         let format = if size.four { raw::TJPF_TJPF_CMYK } else { raw::TJPF_TJPF_RGB };
-        let pitch = (size.width * size.channels()) as c_int;
+        let pitch = (width * size.channels()) as c_int;
+        let scale = raw::tjscalingfactor { num: 1, denom: reduction as c_int };
+        // SAFETY: the handle is live; a fraction that is not offered is refused.
+        let code = unsafe { raw::tj3SetScalingFactor(self.0.as_ptr(), scale) };
+        self.outcome(code)?;
         // SAFETY: `data` is described exactly. The picture's size follows from `data` alone and was read from it into
-        // `size`, so libjpeg-turbo writes `height` rows of `pitch` bytes, the length asserted above.
+        // `size`; libjpeg-turbo divides it by the denominator set above and rounds up, as `reduced` does (but for
+        // lossless pictures, whose reduction is 1). So it writes `height` rows of `pitch` bytes, the length asserted.
         let code = unsafe {
             let handle = self.0.as_ptr();
             raw::tj3Decompress8(handle, data.as_ptr(), data.len() as _, out.as_mut_ptr(), pitch, format as c_int)
@@ -96,11 +108,23 @@ struct Size {
     height: usize,
     /// Four components: CMYK, or YCCK, which libjpeg turns into CMYK.
     four: bool,
+    /// Without an inverse transform, and so without fractions of the size.
+    lossless: bool,
 }
 
 impl Size {
     fn channels(&self) -> usize {
         if self.four { 4 } else { 3 }
+    }
+
+    /// The denominator of the fraction at which the picture is decoded.
+    fn reduction(&self, mode: JpegMode) -> usize {
+        if self.lossless { 1 } else { mode.reduction(self.width, self.height) }
+    }
+
+    /// Columns and rows at 1 / `reduction`.
+    fn reduced(&self, reduction: usize) -> (usize, usize) {
+        (self.width.div_ceil(reduction), self.height.div_ceil(reduction))
     }
 }
 
@@ -118,29 +142,30 @@ pub(super) fn header(data: &[u8]) -> Result<Header, DecodeError> {
     Ok(Header { format: Format::Jpeg, width: size.width, height: size.height })
 }
 
-/// Decodes to RGB, with libjpeg's first warning.
+/// Decodes to RGB, with libjpeg's first warning. The limit holds for the size that the header says.
 ///
 /// Every file gets a fresh instance: libjpeg keeps quantisation and Huffman tables from one file to the next, and a
 /// damaged file that lacks its own would be decoded with those of whatever came before.
-pub(super) fn decode(data: &[u8], limit: u64) -> Result<(Image, Option<String>), DecodeError> {
+pub(super) fn decode(data: &[u8], limit: u64, mode: JpegMode) -> Result<(Image, Option<String>), DecodeError> {
     let mut handle = Handle::new()?;
     let size = size(&mut handle, data)?;
-    let Size { width, height, .. } = size;
-    Header { format: Format::Jpeg, width, height }.check(limit)?;
+    Header { format: Format::Jpeg, width: size.width, height: size.height }.check(limit)?;
+    let reduction = size.reduction(mode);
+    let (width, height) = size.reduced(reduction);
     let mut pixels = vec![0; width * height * size.channels()];
-    match handle.decompress(data, &mut pixels, &size) {
-        Ok(None) => Ok((image(size, pixels), None)),
+    let done = handle.decompress(data, &mut pixels, &size, reduction);
+    let image = |pixels: Vec<u8>| {
+        let pixels = if size.four { cmyk_to_rgb(&pixels) } else { pixels };
+        Image { width, height, pixels }
+    };
+    match done {
+        Ok(None) => Ok((image(pixels), None)),
         // Behind a whole header, bytes that run out are missing pixel data, whatever libjpeg stumbled over.
         Ok(Some(text)) if text == PREMATURE_END => Err(DecodeError::truncated(Format::Jpeg, text)),
         Ok(Some(text)) | Err(text) if !markers::reaches_end(data) => Err(DecodeError::truncated(Format::Jpeg, text)),
-        Ok(warning) => Ok((image(size, pixels), warning)),
+        Ok(warning) => Ok((image(pixels), warning)),
         Err(text) => Err(refused(text)),
     }
-}
-
-fn image(size: Size, pixels: Vec<u8>) -> Image {
-    let pixels = if size.four { cmyk_to_rgb(&pixels) } else { pixels };
-    Image { width: size.width, height: size.height, pixels }
 }
 
 fn size(handle: &mut Handle, data: &[u8]) -> Result<Size, DecodeError> {
@@ -154,7 +179,8 @@ fn size(handle: &mut Handle, data: &[u8]) -> Result<Size, DecodeError> {
     };
     let space = handle.get(raw::TJPARAM_TJPARAM_COLORSPACE);
     let four = space == raw::TJCS_TJCS_CMYK as c_int || space == raw::TJCS_TJCS_YCCK as c_int;
-    Ok(Size { width, height, four })
+    let lossless = handle.get(raw::TJPARAM_TJPARAM_LOSSLESS) != 0;
+    Ok(Size { width, height, four, lossless })
 }
 
 /// Complements all four inks (files store them inverted, with or without an Adobe marker) and mixes them to RGB.
@@ -212,7 +238,7 @@ mod tests {
         let mut damaged = file();
         let at = segment(&damaged, 0xDB);
         damaged[at] = 0;
-        let error = decode(&damaged, 1 << 20).unwrap_err();
+        let error = decode(&damaged, 1 << 20, JpegMode::Exact).unwrap_err();
         assert!(error.to_string().contains("Quantization table"), "{error}");
     }
 

@@ -6,9 +6,11 @@
 
 mod jpeg;
 mod markers;
+mod mode;
 mod pnm;
 mod raster;
 
+pub use self::mode::JpegMode;
 use crate::{Format, Image, sniff};
 
 /// Pictures of more pixels are refused: the limit at which Pillow stops with its decompression-bomb error.
@@ -108,7 +110,7 @@ impl Header {
 /// A decoded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
-    /// The picture.
+    /// The picture; of a JPEG, in [fast](JpegMode::Fast) mode, perhaps smaller than its header says.
     pub image: Image,
     /// The format by content.
     pub format: Format,
@@ -136,14 +138,35 @@ fn identify(data: &[u8]) -> Result<Format, DecodeError> {
     })
 }
 
+/// What a [`Decoder`] may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecoderConfig {
+    /// Pictures whose header says more pixels are refused, before memory is allocated for them. Default
+    /// [`DEFAULT_PIXEL_LIMIT`].
+    ///
+    /// It bounds the memory of a decoder, beside the file itself: 3 bytes a pixel for a sequential JPEG, 6 for a
+    /// progressive one with 4:2:0 chroma, at most 16 for any picture (a 16-bit TIFF with alpha). The picture itself,
+    /// which is left when it is done, has 3.
+    pub pixel_limit: u64,
+    /// How JPEGs are decoded. Default exactly.
+    pub jpeg: JpegMode,
+}
+
+impl Default for DecoderConfig {
+    fn default() -> Self {
+        Self { pixel_limit: DEFAULT_PIXEL_LIMIT, jpeg: JpegMode::Exact }
+    }
+}
+
 /// Decodes files one after another; each worker owns one. No file leaves a trace in the next one's picture.
 #[derive(Debug)]
 pub struct Decoder {
     limit: u64,
+    jpeg: JpegMode,
 }
 
 impl Decoder {
-    /// A decoder with the limit of [`DEFAULT_PIXEL_LIMIT`] pixels.
+    /// An exact decoder with the limit of [`DEFAULT_PIXEL_LIMIT`] pixels.
     ///
     /// # Errors
     /// If libjpeg-turbo cannot allocate its working memory.
@@ -151,13 +174,21 @@ impl Decoder {
         Self::with_pixel_limit(DEFAULT_PIXEL_LIMIT)
     }
 
-    /// A decoder that refuses pictures of more than `limit` pixels (or of more than memory can address).
+    /// An exact decoder that refuses pictures of more than `limit` pixels (or of more than memory can address).
     ///
     /// # Errors
     /// As [`Decoder::new`].
     pub fn with_pixel_limit(limit: u64) -> Result<Self, DecodeError> {
+        Self::with_config(DecoderConfig { pixel_limit: limit, ..DecoderConfig::default() })
+    }
+
+    /// A decoder with these limits and modes.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn with_config(config: DecoderConfig) -> Result<Self, DecodeError> {
         jpeg::probe()?;
-        Ok(Self { limit: limit.min(ADDRESSABLE_PIXELS) })
+        Ok(Self { limit: config.pixel_limit.min(ADDRESSABLE_PIXELS), jpeg: config.jpeg })
     }
 
     /// Decodes a file to RGB.
@@ -167,7 +198,7 @@ impl Decoder {
     pub fn decode(&mut self, data: &[u8]) -> Result<Decoded, DecodeError> {
         let format = identify(data)?;
         let (image, warning) = match format {
-            Format::Jpeg => jpeg::decode(data, self.limit)?,
+            Format::Jpeg => jpeg::decode(data, self.limit, self.jpeg)?,
             Format::Pnm => (pnm::decode(data, self.limit)?, None),
             _ => (raster::decode(format, data, self.limit)?, None),
         };
