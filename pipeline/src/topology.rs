@@ -57,7 +57,7 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> R
     let planner = Planner::new(config.seed, &config.crops()?)?;
     let batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: config.batch_size_per_gpu })?;
     let warnings = Warnings::default();
-    let counted = warnings.clone();
+    let (decoder, counted) = (config.decoder()?, warnings.clone());
     let workers = config.workers();
 
     let mut flow = Flow::new();
@@ -66,7 +66,7 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> R
     let decoding = Workers { count: workers.div_ceil(4), capacity: DECODED };
     let pictures = flow
         .map("decode", samples, decoding, move |_| {
-            let mut decoder = Skipping::new(CpuDecode::new(counted.clone())?, stand_ins.clone(), stop.clone());
+            let mut decoder = Skipping::new(CpuDecode::new(decoder, counted.clone())?, stand_ins.clone(), stop.clone());
             Ok(move |sample| decoder.decode(sample))
         })
         .weighed(|picture| picture.image.pixels.len());

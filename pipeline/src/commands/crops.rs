@@ -12,8 +12,10 @@ use mugs_data::order::Share;
 use mugs_flow::{Flow, Group as _, Workers};
 use mugs_image::ops::{Filter, resize};
 use mugs_image::{Image, encode};
+use mugs_shards::ShardSet;
 
 use super::contact_sheet::{ContactSheet, Framed, denormalised};
+use super::jpeg_effect::JpegEffect;
 use crate::cli::CropsArgs;
 use crate::config::{RunConfig, resolve};
 use crate::data;
@@ -29,10 +31,12 @@ pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
     let CropsArgs { out, pictures: count, config, options } = arguments;
     let config = resolve(config.as_deref(), options)?;
     ensure!(count > 0, "--pictures is 0: there is nothing to draw");
+    config.announce_jpeg()?;
     let planner = Planner::new(config.seed, &config.crops()?)?;
     let cropper = Cropper::new(planner.clone());
     let mut sheet = ContactSheet::new();
-    for picture in pictures(&config, count)? {
+    let set = data::open_set(&config)?;
+    for picture in pictures(&config, set.clone(), count)? {
         let Image { width, height, .. } = picture.image;
         let plan = planner.plan(picture.origin.epoch, picture.origin.position, width, height);
         let strong: Vec<bool> =
@@ -48,20 +52,23 @@ pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
         "{}: gray frame the picture, blue the teacher's crops, green weak and orange strong ones of the student",
         out.display()
     );
+    if let Some(effect) = JpegEffect::measure(&config, &set)? {
+        println!("{effect}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The first pictures of the first epoch, decoded.
-fn pictures(config: &RunConfig, count: usize) -> Result<Vec<Picture>> {
-    let set = data::open_set(config)?;
+fn pictures(config: &RunConfig, set: ShardSet, count: usize) -> Result<Vec<Picture>> {
     let count = (count as u64).min(set.manifest().samples);
     let span = Span { share: Share { rank: 0, world: 1 }, global_batch: count, start: Cursor::default(), epochs: 1 };
     let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
+    let decoder = config.decoder()?;
     let mut flow = Flow::new();
     let (stand_ins, stop) = (fetch.stand_ins(), flow.stop_handle());
     let samples = flow.source("fetch", 8, move |out| fetch.run(out));
     let decoded = flow.map("decode", samples, Workers { count: 1, capacity: 1 }, move |_| {
-        let mut decoder = Skipping::new(CpuDecode::new(Warnings::default())?, stand_ins.clone(), stop.clone());
+        let mut decoder = Skipping::new(CpuDecode::new(decoder, Warnings::default())?, stand_ins.clone(), stop.clone());
         Ok(move |sample| decoder.decode(sample))
     });
     let mut running = flow.start("draw", decoded)?;

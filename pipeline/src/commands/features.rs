@@ -5,10 +5,13 @@ use mugs_compute::trainer::Trainer;
 use mugs_data::decode::{CpuDecode, Decode, Warnings};
 use mugs_data::{Fetched, Origin};
 use mugs_flow::{BoxError, Emitter, Flow, Running, Workers};
+use mugs_image::decode::{DecoderConfig, JpegMode};
 use mugs_image::ops::evaluate;
 use mugs_image::ops::tensor::Normaliser;
 use mugs_shards::ShardSet;
 use tch::Tensor;
+
+use crate::config::RunConfig;
 
 /// Pictures of one forward pass.
 const BATCH: usize = 64;
@@ -23,8 +26,12 @@ pub struct Features {
 
 /// The class tokens of all pictures of a set: short side to 256/224 of `size` (bicubic), centre crop of `size`
 /// pixels, normalised (augment.md, section 11).
-pub fn features(trainer: &Trainer, set: ShardSet, size: usize, student: bool, workers: usize) -> Result<Features> {
-    let mut pictures = start(set, size, workers)?;
+///
+/// JPEGs are decoded exactly, whatever `config` says about training.
+pub fn features(trainer: &Trainer, set: ShardSet, config: &RunConfig, student: bool) -> Result<Features> {
+    let size = config.global_crops_size;
+    let decoder = DecoderConfig { jpeg: JpegMode::Exact, ..config.decoder()? };
+    let mut pictures = start(set, size, decoder, config.workers())?;
     let (mut tokens, mut labels, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let mut pass = |values: &mut Vec<f32>| {
         let images = Tensor::from_slice(values).view([-1, 3, size as i64, size as i64]);
@@ -47,12 +54,12 @@ pub fn features(trainer: &Trainer, set: ShardSet, size: usize, student: bool, wo
     Ok(Features { tokens: Tensor::cat(&tokens, 0), labels })
 }
 
-fn start(set: ShardSet, size: usize, workers: usize) -> Result<Running<(Origin, Vec<f32>)>> {
+fn start(set: ShardSet, size: usize, decoder: DecoderConfig, workers: usize) -> Result<Running<(Origin, Vec<f32>)>> {
     let short = (size * 256).div_ceil(224);
     let mut flow = Flow::new();
     let samples = flow.source("fetch", 64, move |out| read_all(&set, out));
     let planes = flow.map("decode", samples, Workers { count: workers, capacity: 64 }, move |_| {
-        let mut decoder = CpuDecode::new(Warnings::default())?;
+        let mut decoder = CpuDecode::new(decoder, Warnings::default())?;
         let normaliser = Normaliser::default();
         Ok(move |sample| {
             let picture = decoder.decode(sample)?;

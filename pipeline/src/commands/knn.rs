@@ -37,7 +37,7 @@ pub fn knn(arguments: KnnArgs) -> Result<ExitCode> {
         asked.manifest().classes.len()
     );
     let classes = known.manifest().classes.len() as i64;
-    let of = |set| features(&trainer, set, config.global_crops_size, arguments.student, config.workers());
+    let of = |set| features(&trainer, set, &config, arguments.student);
     let (known, asked) = (of(known)?, of(asked)?);
     let rows = rows(&known, &asked, classes, &arguments)?;
     print(&rows, &known, &asked, arguments.format)?;

@@ -5,6 +5,7 @@ mod contact_sheet;
 mod cpu;
 mod crops;
 mod features;
+mod jpeg_effect;
 mod knn;
 
 pub use bench::bench;

@@ -72,6 +72,9 @@ mod tests {
         let before = RunConfig::default();
         let now = RunConfig { lr: 0.5, num_workers: 7, max_steps: 3, ..RunConfig::default() };
         assert_eq!(drift(&before, &now).unwrap(), ["lr: 0.0008 -> 0.5"]);
+        // Another pixel limit is another idea of what is bad, which may change; another way of decoding may not.
+        let now = RunConfig { max_pixels: 1 << 30, jpeg: "fast".into(), ..RunConfig::default() };
+        assert_eq!(drift(&before, &now).unwrap(), [r#"jpeg: "exact" -> "fast""#]);
     }
 
     #[test]

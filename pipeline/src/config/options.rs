@@ -3,6 +3,7 @@
 //! The names are the published ones where there is one. From the table come the configuration (with its TOML form
 //! and defaults) and the command-line flags, so that the two cannot differ.
 
+use mugs_image::DEFAULT_PIXEL_LIMIT;
 use serde::{Deserialize, Serialize};
 
 macro_rules! options {
@@ -154,6 +155,10 @@ options! {
         on_bad_sample: String = "fail".into() => { value_name = "POLICY", value_parser = ["fail", "skip"], hide_possible_values = true };
         /// With --on_bad_sample skip: most bad samples of an epoch, one more ends the run; 0 takes 0.1 % of the epoch, at least 10 [default: 0]
         max_bad_samples: u64 = 0;
+        /// Most pixels of a picture; one of more is a bad sample (too_large). Also bounds the memory: a picture of P pixels takes 3 P bytes wherever it waits, 3 to 16 P while it is decoded, up to 9 P while it is cropped [default: 178956970, Pillow's limit]
+        max_pixels: u64 = DEFAULT_PIXEL_LIMIT;
+        /// How JPEGs are decoded: `exact`, or `fast`, which decodes large ones at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side is at least 2 x --global_crops_size; their crops differ from the exact ones [default: exact]
+        jpeg: String = "exact".into() => { value_name = "MODE", value_parser = ["exact", "fast"], hide_possible_values = true };
         /// Streams that an epoch is cut into; 0 takes the smallest multiple of the ranks that is at least 64 [default: 0]
         streams: usize = 0;
     }
@@ -185,6 +190,7 @@ pub const FREE_ON_RESUME: &[&str] = &[
     "readahead_mb",
     "on_bad_sample",
     "max_bad_samples",
+    "max_pixels",
     "output_dir",
     "max_steps",
     "save_every_steps",

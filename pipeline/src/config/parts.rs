@@ -7,8 +7,13 @@ use mugs_compute::schedule::{ScheduleConfig, Schedules, TeacherTemperature};
 use mugs_data::bad::OnBadSample;
 use mugs_data::crop::CropConfig;
 use mugs_data::fetch::FetchConfig;
+use mugs_image::decode::{DecoderConfig, JpegMode};
 
 use super::RunConfig;
+
+/// With `--jpeg fast`, the least shorter side of a picture that was made smaller, in sides of the large crops. A crop of
+/// a quarter of the area then has at least one such side squared; its aspect ratio, 3/4 to 4/3, may enlarge it a little.
+const FAST_SIDE: usize = 2;
 
 impl RunConfig {
     /// Looks over what can be seen without data: names, ranges, sizes that belong together.
@@ -33,6 +38,7 @@ impl RunConfig {
         self.model()?;
         self.crops()?;
         self.fetch()?;
+        self.decoder()?;
         Ok(())
     }
 
@@ -134,6 +140,29 @@ impl RunConfig {
         })
     }
 
+    /// How pictures are decoded.
+    pub fn decoder(&self) -> Result<DecoderConfig> {
+        ensure!(self.max_pixels > 0, "--max_pixels is 0: no picture could be read");
+        let jpeg = match self.jpeg.as_str() {
+            "exact" => JpegMode::Exact,
+            "fast" => JpegMode::Fast { least_side: FAST_SIDE * self.global_crops_size },
+            other => bail!("--jpeg {other} is neither exact nor fast"),
+        };
+        Ok(DecoderConfig { pixel_limit: self.max_pixels, jpeg })
+    }
+
+    /// Says so where crops are not the exact ones. Called at the start by every command that makes crops.
+    pub fn announce_jpeg(&self) -> Result<()> {
+        if let JpegMode::Fast { least_side } = self.decoder()?.jpeg {
+            tracing::warn!(
+                "--jpeg fast: jpegs whose shorter side has {} pixels or more are decoded at 1/2, 1/4 or 1/8 of their \
+                 size, and their crops differ from those of --jpeg exact",
+                2 * least_side - 1
+            );
+        }
+        Ok(())
+    }
+
     /// What is done about bad samples.
     pub fn on_bad_sample(&self) -> Result<OnBadSample> {
         match self.on_bad_sample.as_str() {
@@ -161,4 +190,24 @@ impl RunConfig {
 
 fn or_processors(option: usize) -> usize {
     if option > 0 { option } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_decoded_exactly_up_to_the_reference_s_limit_unless_an_option_says_otherwise() {
+        assert_eq!(RunConfig::default().decoder().unwrap(), DecoderConfig::default());
+        let fast = RunConfig { jpeg: "fast".into(), max_pixels: 1000, global_crops_size: 64, ..RunConfig::default() };
+        let expected = DecoderConfig { pixel_limit: 1000, jpeg: JpegMode::Fast { least_side: 128 } };
+        assert_eq!(fast.decoder().unwrap(), expected);
+        for (wrong, option) in [
+            (RunConfig { jpeg: "quick".into(), ..RunConfig::default() }, "--jpeg quick"),
+            (RunConfig { max_pixels: 0, ..RunConfig::default() }, "--max_pixels is 0"),
+        ] {
+            let error = wrong.check().unwrap_err().to_string();
+            assert!(error.contains(option), "{error}");
+        }
+    }
 }

@@ -29,6 +29,7 @@ use crate::topology;
 pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     let config = resolve(arguments.config.as_deref(), arguments.options)?;
     ensure!(!config.output_dir.is_empty(), "--output_dir is missing: the folder for checkpoints and logs");
+    config.announce_jpeg()?;
     let data = data::find(&config)?;
     let signals = Signals::install()?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);

@@ -33,7 +33,10 @@ pub enum DataError {
         steps: u64,
     },
     /// A picture cannot be decoded.
-    #[error("sample {} in shard {} at offset {} is bad ({}): {cause}", origin.key, origin.shard, origin.offset, cause.kind())]
+    #[error(
+        "sample {} in shard {} at offset {} is bad ({}): {cause}{}",
+        origin.key, origin.shard, origin.offset, cause.kind(), option(cause)
+    )]
     Decode {
         /// The sample.
         origin: Box<Origin>,
@@ -72,6 +75,11 @@ pub enum DataError {
     /// A stage was handed what the stage before it cannot have made: a bug.
     #[error("cannot make a batch: {0}")]
     Batch(String),
+}
+
+/// The option that lets a picture pass which was refused.
+fn option(cause: &DecodeError) -> &'static str {
+    if matches!(cause, DecodeError::TooLarge { .. }) { " (option --max_pixels)" } else { "" }
 }
 
 impl DataError {

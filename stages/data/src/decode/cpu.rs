@@ -1,6 +1,7 @@
 //! Decoding on the CPU.
 
 use mugs_image::Decoder;
+use mugs_image::decode::DecoderConfig;
 
 use super::{Decode, Warnings};
 use crate::error::DataError;
@@ -17,8 +18,8 @@ impl CpuDecode {
     ///
     /// # Errors
     /// libjpeg-turbo has no memory for it.
-    pub fn new(warnings: Warnings) -> Result<Self, DataError> {
-        Ok(Self { decoder: Decoder::new().map_err(DataError::Decoder)?, warnings })
+    pub fn new(config: DecoderConfig, warnings: Warnings) -> Result<Self, DataError> {
+        Ok(Self { decoder: Decoder::with_config(config).map_err(DataError::Decoder)?, warnings })
     }
 }
 

@@ -10,6 +10,7 @@ use mugs_data::decode::Warnings;
 use mugs_data::fetch::{Cursor, FetchConfig};
 use mugs_data::order::{Order, Share};
 use mugs_flow::FlowError;
+use mugs_image::{Image, encode};
 use mugs_shards::ShardSet;
 use proptest::prelude::*;
 
@@ -28,8 +29,19 @@ enum Damage {
     Unidentified,
     /// Packed as it is, half of it is missing.
     Cut,
+    /// Packed as it is, its header says more pixels than are allowed.
+    TooLarge,
     /// A byte of the shard has changed since.
     Changed,
+}
+
+/// A JPEG of some hundred bytes whose header says 20000x20000 pixels.
+fn huge() -> Vec<u8> {
+    let mut file = encode::jpeg(&Image::filled(16, 16, [90, 120, 30]), 90).unwrap();
+    // SOF0: marker, length, precision, then rows and columns.
+    let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+    file[frame + 5..frame + 9].copy_from_slice(&[20_000u16.to_be_bytes(); 2].concat());
+    file
 }
 
 /// A set in which the pictures of these numbers are damaged.
@@ -42,6 +54,7 @@ fn damaged(damages: &BTreeMap<u64, Damage>) -> Set {
             match damage {
                 Damage::Unidentified => fs::write(path, "no picture at all").unwrap(),
                 Damage::Cut => fs::write(path, &bytes[..bytes.len() / 2]).unwrap(),
+                Damage::TooLarge => fs::write(path, huge()).unwrap(),
                 Damage::Changed => {}
             }
         }
@@ -118,7 +131,8 @@ fn check(set: &ShardSet, batches: &[HostBatch], damages: &BTreeMap<u64, Damage>)
 
 /// 1 to 20 damaged pictures.
 fn damages() -> impl Strategy<Value = BTreeMap<u64, Damage>> {
-    let damage = prop_oneof![Just(Damage::Unidentified), Just(Damage::Cut), Just(Damage::Changed)];
+    let damage = [Damage::Unidentified, Damage::Cut, Damage::TooLarge, Damage::Changed];
+    let damage = proptest::sample::select(damage.to_vec());
     proptest::collection::btree_map(0..PICTURES, damage, 1..20)
 }
 
@@ -188,14 +202,46 @@ fn a_cut_shard_loses_only_what_is_cut() {
 
 #[test]
 fn reasons_are_those_that_are_counted() {
-    let damages = [Damage::Unidentified, Damage::Cut, Damage::Changed];
+    let damages = [Damage::Unidentified, Damage::Cut, Damage::Changed, Damage::TooLarge];
     let set = damaged(&(1..).zip(damages).collect());
     let batches = run(&set.open(), &skipping(), ONE, 2, Cursor::default()).unwrap();
     let reasons: BTreeMap<&str, &str> =
         batches.iter().flat_map(|batch| &batch.contents.dropped).map(|d| (&*d.key, d.reason)).collect();
-    let expected = [("class1_001", "unidentified"), ("class2_002", "truncated"), ("class0_003", "checksum")];
+    let expected = [
+        ("class1_001", "unidentified"),
+        ("class2_002", "truncated"),
+        ("class0_003", "checksum"),
+        ("class1_004", "too_large"),
+    ];
     assert_eq!(reasons, BTreeMap::from(expected));
     assert!(reasons.values().all(|reason| BAD_SAMPLE_REASONS.contains(reason)));
+}
+
+#[test]
+fn a_picture_of_too_many_pixels_is_named_with_the_option_that_lets_it_pass() {
+    let set = damaged(&BTreeMap::from([(7, Damage::TooLarge)]));
+    let opened = set.open();
+    let mut offset = 0;
+    each_sample(&opened, |_, entry| {
+        if &*entry.key == "class1_007" {
+            offset = entry.picture().unwrap().offset;
+        }
+    });
+    let words = "is bad (too_large): jpeg of 20000x20000 pixels is larger than the limit of 178956970 pixels; raise the \
+                 limit to read it (option --max_pixels)";
+    let error = run(&opened, &config(), ONE, 2, Cursor::default()).unwrap_err();
+    assert_eq!(error.stage(), "decode");
+    let text = error.to_string();
+    assert!(text.contains("sample class1_007 in shard "), "{text}");
+    assert!(text.contains(&format!(".tar at offset {offset} {words}")), "{text}");
+    // Left out, it is named in the same words, once an epoch but where it lies behind the last step.
+    let batches = run(&opened, &skipping(), ONE, 2, Cursor::default()).unwrap();
+    let dropped: Vec<_> = batches.iter().flat_map(|batch| &batch.contents.dropped).collect();
+    assert!((1..=EPOCHS as usize).contains(&dropped.len()), "{dropped:?}");
+    for bad in dropped {
+        assert_eq!((&*bad.key, bad.reason, bad.offset), ("class1_007", "too_large", offset));
+        assert!(bad.what.contains(words), "{}", bad.what);
+    }
 }
 
 #[test]

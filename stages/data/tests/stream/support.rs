@@ -10,6 +10,7 @@ use mugs_data::decode::{CpuDecode, Skipping, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, FetchConfig, Span};
 use mugs_data::order::Share;
 use mugs_flow::{Flow, FlowError, Running, Workers};
+use mugs_image::decode::DecoderConfig;
 use mugs_image::{Image, encode};
 use mugs_random::{Address, Draws};
 use mugs_shards::{CheckLevel, Hooks, PackConfig, PictureCheck, Resume, ShardSet, pack};
@@ -97,7 +98,8 @@ pub fn start_with(
     let (stand_ins, stop, warnings) = (fetch.stand_ins(), flow.stop_handle(), warnings.clone());
     let samples = flow.source("fetch", 4, move |out| fetch.run(out)).weighed(|sample| sample.image.len());
     let pictures = flow.map("decode", samples, workers, move |_| {
-        let mut decoder = Skipping::new(CpuDecode::new(warnings.clone())?, stand_ins.clone(), stop.clone());
+        let mut decoder =
+            Skipping::new(CpuDecode::new(DecoderConfig::default(), warnings.clone())?, stand_ins.clone(), stop.clone());
         Ok(move |sample| decoder.decode(sample))
     });
     let crops = flow.map("crop", pictures, workers, |_| {

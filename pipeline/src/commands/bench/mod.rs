@@ -10,6 +10,7 @@ use mugs_flow::StageSnapshot;
 use serde::Serialize;
 
 use super::cpu;
+use super::jpeg_effect::JpegEffect;
 use crate::cli::{BenchArgs, Format};
 use crate::config::resolve;
 use crate::data;
@@ -27,6 +28,9 @@ struct Report {
     bottleneck: String,
     cpu_seconds_per_1000_images: f64,
     peak_rss_mib: f64,
+    /// Only with `--jpeg fast`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jpeg: Option<JpegEffect>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,9 +50,10 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
     ensure!(seconds > 0.0, "--seconds {seconds} is no time to measure");
     let mut config = resolve(config.as_deref(), options)?;
     config.num_workers = workers;
+    config.announce_jpeg()?;
     let set = data::open_set(&config)?;
     config.batch_size_per_gpu = config.batch_size_per_gpu.min(usize::try_from(set.manifest().samples)?);
-    let mut stages = topology::start(&config, set, Cursor::default(), u32::MAX)?;
+    let mut stages = topology::start(&config, set.clone(), Cursor::default(), u32::MAX)?;
     let mut bad = BadSamples::default();
     let mut next = |stages: &mut DataStages| -> Result<usize> {
         let batch = stages.batches.recv()?.context("the set gives no batch")?;
@@ -66,6 +71,7 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
     }
     let (took, after, cpu_after) = (start.elapsed(), meters.snapshot(), cpu::by_stage());
     stages.batches.join()?;
+    let peak_rss_mib = peak_rss_mib();
 
     let thousands = images as f64 / 1000.0;
     let stages: Vec<Stage> = before
@@ -86,7 +92,8 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
         bottleneck: bottleneck(&stages),
         cpu_seconds_per_1000_images: stages.iter().map(|stage| stage.cpu_seconds_per_1000_images).sum(),
         stages,
-        peak_rss_mib: peak_rss_mib(),
+        peak_rss_mib,
+        jpeg: JpegEffect::measure(&config, &set)?,
     };
     print(&report, format)?;
     Ok(ExitCode::SUCCESS)
@@ -151,6 +158,9 @@ fn print(report: &Report, format: Format) -> Result<()> {
     }
     writeln!(out, "{:<65} {:>12.2}", "all", report.cpu_seconds_per_1000_images)?;
     writeln!(out, "\n{}", report.bottleneck)?;
+    if let Some(jpeg) = &report.jpeg {
+        writeln!(out, "{jpeg}")?;
+    }
     Ok(())
 }
 
