@@ -1,5 +1,7 @@
 //! `bench`: the data stages alone, up to the finished float batch.
 
+mod mixing;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,7 @@ use mugs_data::fetch::Cursor;
 use mugs_flow::StageSnapshot;
 use serde::Serialize;
 
+use self::mixing::{Mixing, Seen};
 use super::cpu;
 use super::jpeg_effect::JpegEffect;
 use crate::cli::{BenchArgs, Format};
@@ -28,6 +31,7 @@ struct Report {
     bottleneck: String,
     cpu_seconds_per_1000_images: f64,
     peak_rss_mib: f64,
+    mixing: Mixing,
     /// Only with `--jpeg fast`.
     #[serde(skip_serializing_if = "Option::is_none")]
     jpeg: Option<JpegEffect>,
@@ -54,11 +58,12 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
     let set = data::open_set(&config)?;
     config.batch_size_per_gpu = config.batch_size_per_gpu.min(usize::try_from(set.manifest().samples)?);
     let mut stages = topology::start(&config, set.clone(), Cursor::default(), u32::MAX)?;
-    let mut bad = BadSamples::default();
+    let (mut bad, mut seen) = (BadSamples::default(), Seen::default());
     let mut next = |stages: &mut DataStages| -> Result<usize> {
         let batch = stages.batches.recv()?.context("the set gives no batch")?;
         mugs_data::bad::log(&batch.contents);
         bad.add(&batch.contents, stages.max_bad_samples)?;
+        seen.add(&batch.contents.labels);
         Ok(batch.contents.keys.len())
     };
     next(&mut stages)?;
@@ -70,6 +75,7 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
         images += next(&mut stages)? as u64;
     }
     let (took, after, cpu_after) = (start.elapsed(), meters.snapshot(), cpu::by_stage());
+    let streams = u64::from(stages.streams);
     stages.batches.join()?;
     let peak_rss_mib = peak_rss_mib();
 
@@ -93,6 +99,7 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
         cpu_seconds_per_1000_images: stages.iter().map(|stage| stage.cpu_seconds_per_1000_images).sum(),
         stages,
         peak_rss_mib,
+        mixing: Mixing::of(&seen, &set, config.batch_size_per_gpu as u64, config.shuffle_block as u64, streams)?,
         jpeg: JpegEffect::measure(&config, &set)?,
     };
     print(&report, format)?;
@@ -158,6 +165,7 @@ fn print(report: &Report, format: Format) -> Result<()> {
     }
     writeln!(out, "{:<65} {:>12.2}", "all", report.cpu_seconds_per_1000_images)?;
     writeln!(out, "\n{}", report.bottleneck)?;
+    writeln!(out, "{}", report.mixing)?;
     if let Some(jpeg) = &report.jpeg {
         writeln!(out, "{jpeg}")?;
     }
