@@ -3,6 +3,7 @@
 
 mod bad_samples;
 mod command;
+mod decoding;
 mod interop;
 mod meters;
 mod pictures;
