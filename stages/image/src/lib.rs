@@ -20,6 +20,7 @@
 
 pub mod decode;
 pub mod encode;
+pub mod fast;
 mod format;
 mod image;
 pub mod ops;

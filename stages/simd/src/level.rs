@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::Kernel;
+use crate::{Kernel, Vectors};
 
 /// The environment's variable that chooses a path where the program does not.
 const VARIABLE: &str = "MUGS_SIMD";
@@ -87,30 +87,12 @@ impl Level {
     /// Runs a kernel with this path's vectors; none where it has no vectors, or the processor lacks them.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> Option<K::Out> {
-        #[cfg(target_arch = "x86_64")]
-        match self {
-            Level::Scalar => None,
-            Level::Avx2 => crate::Avx2::new().map(|vectors| vectors.run(kernel)),
-            Level::Avx512 => crate::Avx512::new().map(|vectors| vectors.run(kernel)),
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            drop(kernel);
-            None
-        }
+        Vectors::of(self).map(|vectors| vectors.run(kernel))
     }
 
     /// Whether the processor has it.
     fn there(self) -> bool {
-        match self {
-            Level::Scalar => true,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => crate::Avx2::new().is_some(),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => crate::Avx512::new().is_some(),
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => false,
-        }
+        self == Level::Scalar || Vectors::of(self).is_some()
     }
 }
 

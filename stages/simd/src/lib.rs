@@ -1,7 +1,7 @@
 //! Vectors of the processor's widest kind, chosen at run time.
 //!
 //! A [`Kernel`] is written once, over any [`Simd`], and runs with AVX2 (32 bytes a vector) or AVX-512 (64). A value of
-//! [`Avx2`] or [`Avx512`] exists only where the processor has what it stands for, so its methods are safe to call.
+//! [`Vectors`] exists only where the processor has what it stands for, so a kernel's calls are safe.
 //! [`Level`] names the paths; [`Level::chosen`] is the one in use.
 //!
 //! ```
@@ -30,11 +30,15 @@
 //! Floats are rounded as by scalar code: nothing is fused or reordered unless a kernel calls [`Simd::fma`].
 
 mod level;
+#[cfg(not(target_arch = "x86_64"))]
+mod other;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use level::{Level, LevelError};
+#[cfg(not(target_arch = "x86_64"))]
+pub use other::Vectors;
 pub use simd::{Kernel, Simd};
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub use x86::{Avx2, Avx512, Vectors};

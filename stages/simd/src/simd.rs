@@ -77,6 +77,8 @@ pub trait Simd: Copy {
     /// Bits of `b` that are not in `a`.
     fn and_not(self, a: Self::I, b: Self::I) -> Self::I;
 
+    fn add8(self, a: Self::I, b: Self::I) -> Self::I;
+    fn sub8(self, a: Self::I, b: Self::I) -> Self::I;
     fn add_sat_u8(self, a: Self::I, b: Self::I) -> Self::I;
     fn sub_sat_u8(self, a: Self::I, b: Self::I) -> Self::I;
     fn min_u8(self, a: Self::I, b: Self::I) -> Self::I;

@@ -2,7 +2,36 @@
 
 use std::arch::x86_64::*;
 
-use crate::{Kernel, Simd};
+use crate::{Kernel, Level, Simd};
+
+/// Vectors of a kind that the processor has.
+#[derive(Debug, Clone, Copy)]
+pub enum Vectors {
+    /// 32 bytes.
+    Avx2(Avx2),
+    /// 64 bytes.
+    Avx512(Avx512),
+}
+
+impl Vectors {
+    /// Those of a path; none if it has none, or the processor lacks them.
+    pub fn of(level: Level) -> Option<Self> {
+        match level {
+            Level::Scalar => None,
+            Level::Avx2 => Avx2::new().map(Self::Avx2),
+            Level::Avx512 => Avx512::new().map(Self::Avx512),
+        }
+    }
+
+    /// Runs a kernel.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Out {
+        match self {
+            Self::Avx2(vectors) => vectors.run(kernel),
+            Self::Avx512(vectors) => vectors.run(kernel),
+        }
+    }
+}
 
 /// AVX2 and FMA. A value exists only where the processor has them.
 #[derive(Debug, Clone, Copy)]
@@ -157,6 +186,8 @@ impl Simd for Avx2 {
         or(a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256(a, b);
         xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256(a, b);
         and_not(a: __m256i, b: __m256i) -> __m256i = _mm256_andnot_si256(a, b);
+        add8(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi8(a, b);
+        sub8(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi8(a, b);
         add_sat_u8(a: __m256i, b: __m256i) -> __m256i = _mm256_adds_epu8(a, b);
         sub_sat_u8(a: __m256i, b: __m256i) -> __m256i = _mm256_subs_epu8(a, b);
         min_u8(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epu8(a, b);
@@ -250,6 +281,8 @@ impl Simd for Avx512 {
         or(a: __m512i, b: __m512i) -> __m512i = _mm512_or_si512(a, b);
         xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512(a, b);
         and_not(a: __m512i, b: __m512i) -> __m512i = _mm512_andnot_si512(a, b);
+        add8(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi8(a, b);
+        sub8(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi8(a, b);
         add_sat_u8(a: __m512i, b: __m512i) -> __m512i = _mm512_adds_epu8(a, b);
         sub_sat_u8(a: __m512i, b: __m512i) -> __m512i = _mm512_subs_epu8(a, b);
         min_u8(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epu8(a, b);

@@ -9,7 +9,7 @@ pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
 }
 
 /// `from` at factor 0, `to` at factor 1, beyond them outside; f32 step by step, then clamped and **truncated**.
-pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
+pub(crate) fn blend(from: u8, to: u8, factor: f32) -> u8 {
     let step = factor * f32::from(i16::from(to) - i16::from(from));
     // The cast clamps to [0, 255] and truncates.
     (f32::from(from) + step) as u8

@@ -4,10 +4,10 @@ use crate::Image;
 use crate::image::CHANNELS;
 
 /// What each value of a byte becomes.
-pub(super) type Table = [u8; 256];
+pub(crate) type Table = [u8; 256];
 
 /// The table of a function.
-pub(super) fn table(map: impl Fn(u8) -> u8) -> Table {
+pub(crate) fn table(map: impl Fn(u8) -> u8) -> Table {
     std::array::from_fn(|value| map(value as u8))
 }
 
@@ -28,7 +28,7 @@ fn apply_each(image: &mut Image, tables: &[Table; CHANNELS]) {
 }
 
 /// How often each value occurs, by channel.
-type Histogram = [u32; 256];
+pub(crate) type Histogram = [u32; 256];
 
 fn histograms(image: &Image) -> [Histogram; CHANNELS] {
     let mut counts = [[0; 256]; CHANNELS];
@@ -47,19 +47,31 @@ pub fn invert(image: &mut Image) {
 
 /// Inverts the values of at least `threshold`: 0 inverts all, 256 none.
 pub fn solarize(image: &mut Image, threshold: i32) {
-    apply(image, &table(|value| if i32::from(value) < threshold { value } else { 255 - value }));
+    apply(image, &solarized(threshold));
+}
+
+pub(crate) fn solarized(threshold: i32) -> Table {
+    table(|value| if i32::from(value) < threshold { value } else { 255 - value })
 }
 
 /// Adds to the values below 128, saturating.
 pub fn solarize_add(image: &mut Image, add: i32) {
+    apply(image, &solarized_by_adding(add));
+}
+
+pub(crate) fn solarized_by_adding(add: i32) -> Table {
     let brighter = |value: u8| i32::from(value).saturating_add(add).clamp(0, 255) as u8;
-    apply(image, &table(|value| if value < 128 { brighter(value) } else { value }));
+    table(|value| if value < 128 { brighter(value) } else { value })
 }
 
 /// Keeps the upper `bits` bits of every value: 8 and more change nothing, **0 gives black** (as in Pillow up to 12).
 pub fn posterize(image: &mut Image, bits: u32) {
+    apply(image, &posterized(bits));
+}
+
+pub(crate) fn posterized(bits: u32) -> Table {
     let mask = if bits >= 8 { 0xFF } else { (0xFF_u32 << (8 - bits)) as u8 };
-    apply(image, &table(|value| value & mask));
+    table(|value| value & mask)
 }
 
 /// Stretches each channel so that its darkest value becomes 0 and its brightest 255.
@@ -68,7 +80,7 @@ pub fn auto_contrast(image: &mut Image) {
     apply_each(image, &tables);
 }
 
-fn stretch(counts: &Histogram) -> Table {
+pub(crate) fn stretch(counts: &Histogram) -> Table {
     let used = |count: &u32| *count > 0;
     let (low, high) = (counts.iter().position(used).unwrap_or(0), counts.iter().rposition(used).unwrap_or(0));
     if high <= low {
@@ -86,7 +98,7 @@ pub fn equalize(image: &mut Image) {
     apply_each(image, &tables);
 }
 
-fn spread(counts: &Histogram) -> Table {
+pub(crate) fn spread(counts: &Histogram) -> Table {
     let mut table = table(|value| value);
     let brightest = counts.iter().rev().find(|count| **count > 0).copied().unwrap_or(0);
     let total: u32 = counts.iter().sum();

@@ -4,17 +4,17 @@
 //! of the reference: factors and angles f64 (rounded to f32 where Pillow does), pixels truncated or rounded as each
 //! operator says.
 
-mod affine;
+pub(crate) mod affine;
 mod blur;
-mod colour;
+pub(crate) mod colour;
 mod crop;
 mod evaluate;
 mod hue;
-mod lookup;
+pub(crate) mod lookup;
 mod resize;
 mod rotate;
 mod sharpen;
-mod taps;
+pub(crate) mod taps;
 pub mod tensor;
 
 pub use affine::{

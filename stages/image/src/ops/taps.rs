@@ -12,7 +12,7 @@ pub enum Filter {
 
 impl Filter {
     /// Half-width in input pixels, when enlarging.
-    fn support(self) -> f64 {
+    pub(crate) fn support(self) -> f64 {
         match self {
             Self::Bilinear => 1.0,
             Self::Bicubic => 2.0,
@@ -33,10 +33,10 @@ impl Filter {
 }
 
 /// Fraction bits of a fixed-point weight: 8 bits of pixel, 2 bits of overshoot and these fill an i32.
-const FRACTION_BITS: u32 = 22;
+pub(crate) const FRACTION_BITS: u32 = 22;
 
 /// One half in fixed point, the start of every sum.
-pub(super) const HALF: i32 = 1 << (FRACTION_BITS - 1);
+pub(crate) const HALF: i32 = 1 << (FRACTION_BITS - 1);
 
 /// A fixed-point sum as a pixel value.
 pub(super) fn to_pixel(sum: i32) -> u8 {
@@ -45,7 +45,7 @@ pub(super) fn to_pixel(sum: i32) -> u8 {
 
 /// The weights of one axis of a resize, computed once for all rows or columns.
 #[derive(Debug)]
-pub(super) struct Taps {
+pub(crate) struct Taps {
     /// For each output position: the first input position, and where its weights lie in `weights`.
     spans: Vec<(usize, std::ops::Range<usize>)>,
     weights: Vec<i32>,
@@ -56,7 +56,7 @@ impl Taps {
     ///
     /// When shrinking, the filter is widened by the scale (antialiasing). Weights outside the picture are cut off and
     /// the rest is normalised.
-    pub(super) fn new(filter: Filter, input: usize, low: f32, high: f32, output: usize) -> Self {
+    pub(crate) fn new(filter: Filter, input: usize, low: f32, high: f32, output: usize) -> Self {
         let scale = f64::from(high - low) / output as f64;
         let filter_scale = scale.max(1.0);
         let support = filter.support() * filter_scale;
@@ -79,25 +79,26 @@ impl Taps {
     }
 
     /// The first input position and the weights of an output position.
-    pub(super) fn of(&self, position: usize) -> (usize, &[i32]) {
+    pub(crate) fn of(&self, position: usize) -> (usize, &[i32]) {
         let (first, range) = &self.spans[position];
         (*first, &self.weights[range.clone()])
     }
 
     /// The input positions that any output position reads.
-    pub(super) fn reach(&self) -> std::ops::Range<usize> {
+    pub(crate) fn reach(&self) -> std::ops::Range<usize> {
         let first = self.spans.iter().map(|(first, _)| *first).min().unwrap_or(0);
         let last = self.spans.iter().map(|(first, range)| first + range.len()).max().unwrap_or(0);
         first..last
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spans.len()
     }
 }
 
 /// Fixed point, rounded half away from zero.
-fn fixed(weight: f64) -> i32 {
+#[inline(always)]
+pub(crate) fn fixed(weight: f64) -> i32 {
     let scaled = weight * f64::from(1 << FRACTION_BITS);
     (if weight < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
 }

@@ -1,0 +1,178 @@
+//! Gaussian blur: three box filters each way, in 16-bit lanes.
+//!
+//! A box is a sum A of whole pixels and a fringe F of two; the weights of 24 fraction bits are split into halves of 12,
+//! so that A and F, side by side, take two products of pairs: `(A hi + F hi' + ((A lo + F lo' + 2^23) >> 12)) >> 12` is
+//! the specification's `(A w + F w' + 2^23) >> 24`.
+
+use mugs_simd::{Kernel, Simd, Vectors};
+
+use super::planes::{LINE, Planes};
+use crate::image::CHANNELS;
+use crate::ops::BoxBlur;
+
+/// Box filters each way.
+const PASSES: usize = 3;
+/// The widest box whose sums fit an i16.
+const WIDEST: usize = 60;
+
+/// Blurs; holds the lines that it needs for it.
+#[derive(Default)]
+pub struct Blur {
+    /// A row with its margins, or a strip of columns, before and after a pass.
+    lines: [Vec<u16>; 2],
+}
+
+impl Blur {
+    /// Whether a blur of this radius can be done here: up to a box of 60 whole pixels on each side (radius 61).
+    pub fn can(radius: f64) -> bool {
+        BoxBlur::for_sigma(radius as f32).whole <= WIDEST
+    }
+
+    /// Blurs the first `channels` planes with a standard deviation of `radius` pixels, in place.
+    ///
+    /// # Panics
+    /// The radius is larger than [`can`](Self::can) says.
+    pub fn blur(&mut self, vectors: Vectors, planes: &mut Planes, channels: usize, radius: f64) {
+        let filter = BoxBlur::for_sigma(radius as f32);
+        assert!(filter.whole <= WIDEST, "a box of {} pixels on each side is too wide", filter.whole);
+        if filter.radius != 0.0 {
+            vectors.run(Both { lines: &mut self.lines, planes, channels, filter });
+        }
+    }
+}
+
+struct Both<'a> {
+    lines: &'a mut [Vec<u16>; 2],
+    planes: &'a mut Planes,
+    channels: usize,
+    filter: BoxBlur,
+}
+
+impl Kernel for Both<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { lines, planes, channels, filter } = self;
+        let (rows, columns) = (planes.rows(), planes.columns());
+        let margin = filter.whole + 1;
+        // Margins on both sides, and room for the last vector.
+        lines[0].resize(lines[0].len().max(columns + 2 * margin + LINE), 0);
+        lines[1].resize(lines[1].len().max(columns + 2 * margin + LINE), 0);
+        for channel in 0..channels.min(CHANNELS) {
+            for row in 0..rows {
+                across(s, lines, planes.row_mut(channel, row), columns, &filter);
+            }
+        }
+        let lanes = S::BYTES / 2;
+        lines[0].resize(lines[0].len().max((rows + 2 * margin) * lanes), 0);
+        lines[1].resize(lines[1].len().max((rows + 2 * margin) * lanes), 0);
+        let stride = planes.stride();
+        for plane in planes.planes_mut().into_iter().take(channels) {
+            for left in (0..columns).step_by(S::BYTES) {
+                down(s, lines, &mut plane[left..], rows, stride, &filter);
+            }
+        }
+    }
+}
+
+/// The weights, each half beside that of the fringe.
+#[inline(always)]
+fn weights<S: Simd>(s: S, filter: &BoxBlur) -> [S::I; 2] {
+    let half = |bits: u32| {
+        let part = |weight: u32| (weight >> bits & 0xFFF) as i32;
+        s.splat32(part(filter.weight) | part(filter.edge_weight) << 16)
+    };
+    [half(0), half(12)]
+}
+
+/// One output of every lane.
+#[inline(always)]
+fn weigh<S: Simd>(s: S, inside: S::I, fringe: S::I, [low, high]: [S::I; 2]) -> S::I {
+    let half = s.splat32(1 << 23);
+    let part = |pairs: S::I| {
+        let carried = s.sra32(s.dot16(half, pairs, low), 12);
+        s.sra32(s.dot16(carried, pairs, high), 12)
+    };
+    s.pack32_i16(part(s.lo16(inside, fringe)), part(s.hi16(inside, fringe)))
+}
+
+/// Three passes along a row.
+#[inline(always)]
+fn across<S: Simd>(s: S, lines: &mut [Vec<u16>; 2], row: &mut [u8], columns: usize, filter: &BoxBlur) {
+    let (reach, margin, lanes) = (filter.whole, filter.whole + 1, S::BYTES / 2);
+    let weights = weights(s, filter);
+    let [from, to] = lines;
+    for (lane, &value) in from[margin..margin + columns].iter_mut().zip(&*row) {
+        *lane = value.into();
+    }
+    for _ in 0..PASSES {
+        let (first, last) = (from[margin], from[margin + columns - 1]);
+        from[..margin].fill(first);
+        from[margin + columns..2 * margin + columns].fill(last);
+        for at in (0..columns).step_by(lanes) {
+            // Lane `at` stands at `at + margin`; its box begins `reach` before, the fringe one further.
+            let fringe = s.add16(s.load16(&from[at..]), s.load16(&from[at + 2 * margin..]));
+            let mut inside = s.load16(&from[at + 1..]);
+            for step in 1..=2 * reach {
+                inside = s.add16(inside, s.load16(&from[at + 1 + step..]));
+            }
+            s.store16(weigh(s, inside, fringe, weights), &mut to[at + margin..]);
+        }
+        std::mem::swap(from, to);
+    }
+    for (value, &lane) in row[..columns].iter_mut().zip(&from[margin..]) {
+        *value = lane as u8;
+    }
+}
+
+/// Three passes along a vector of columns, `BYTES` wide.
+#[inline(always)]
+fn down<S: Simd>(s: S, lines: &mut [Vec<u16>; 2], plane: &mut [u8], rows: usize, stride: usize, filter: &BoxBlur) {
+    let zero = s.zero();
+    let half = |upper: bool, bytes: S::I| if upper { s.hi8(bytes, zero) } else { s.lo8(bytes, zero) };
+    let [from, to] = lines;
+    let lanes = S::BYTES / 2;
+    let margin = filter.whole + 1;
+    let weights = weights(s, filter);
+    for upper in [false, true] {
+        for row in 0..rows {
+            let bytes = super::resize::load(s, plane, row * stride);
+            s.store16(half(upper, bytes), &mut from[(row + margin) * lanes..]);
+        }
+        for _ in 0..PASSES {
+            pass_down(s, from, to, rows, filter, weights);
+            std::mem::swap(from, to);
+        }
+        // The other half of the bytes stays as it is.
+        for row in 0..rows {
+            let at = row * stride;
+            let bytes = super::resize::load(s, plane, at);
+            let new = s.load16(&from[(row + margin) * lanes..]);
+            let old = half(!upper, bytes);
+            let packed = if upper { s.pack16_u8(old, new) } else { s.pack16_u8(new, old) };
+            s.store(packed, &mut plane[at..]);
+        }
+    }
+}
+
+/// One pass along a vector of columns of 16-bit lanes.
+#[inline(always)]
+fn pass_down<S: Simd>(s: S, from: &mut [u16], to: &mut [u16], rows: usize, filter: &BoxBlur, weights: [S::I; 2]) {
+    let (reach, margin, lanes) = (filter.whole, filter.whole + 1, S::BYTES / 2);
+    let first = s.load16(&from[margin * lanes..]);
+    let last = s.load16(&from[(margin + rows - 1) * lanes..]);
+    for step in 0..margin {
+        s.store16(first, &mut from[step * lanes..]);
+        s.store16(last, &mut from[(margin + rows + step) * lanes..]);
+    }
+    for row in 0..rows {
+        let line = |step: usize| s.load16(&from[(row + step) * lanes..]);
+        let fringe = s.add16(line(0), line(2 * margin));
+        let mut inside = line(1);
+        for step in 1..=2 * reach {
+            inside = s.add16(inside, line(1 + step));
+        }
+        s.store16(weigh(s, inside, fringe, weights), &mut to[(row + margin) * lanes..]);
+    }
+}

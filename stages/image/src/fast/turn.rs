@@ -1,0 +1,135 @@
+//! Turning: rows become columns. And from interleaved colours to planes and back.
+
+use super::planes::{Planes, TILE, View, Window};
+use crate::Image;
+use crate::image::CHANNELS;
+
+/// 16 rows of 16 bytes.
+type Tile = [[u8; TILE]; TILE];
+
+/// Swaps rows and columns of a tile: four rounds in which rows that are 8, 4, 2 and 1 apart exchange halves, quarters,
+/// pairs and bytes; each round interleaves row i with row i + 8.
+#[inline(always)]
+fn turn(tile: &Tile) -> Tile {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{__m128i, _mm_unpackhi_epi8, _mm_unpacklo_epi8};
+        // SAFETY: every x86-64 processor has these instructions; both types are 256 bytes of which any value is valid.
+        unsafe {
+            let mut rows: [__m128i; TILE] = std::mem::transmute(*tile);
+            for _ in 0..4 {
+                let mut next = rows;
+                for i in 0..TILE / 2 {
+                    next[2 * i] = _mm_unpacklo_epi8(rows[i], rows[i + 8]);
+                    next[2 * i + 1] = _mm_unpackhi_epi8(rows[i], rows[i + 8]);
+                }
+                rows = next;
+            }
+            std::mem::transmute(rows)
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::array::from_fn(|row| std::array::from_fn(|column| tile[column][row]))
+}
+
+/// Puts a window of a picture into `out`, turned.
+pub fn turned(view: &View<'_>, window: &Window, out: &mut Planes) {
+    let (rows, columns) = (window.rows.len(), window.columns.len());
+    out.reshape(columns, rows);
+    let stride = out.stride();
+    for (channel, target) in out.planes_mut().into_iter().enumerate() {
+        for top in (0..rows).step_by(TILE) {
+            for left in (0..columns).step_by(TILE) {
+                let tile = read(view, channel, window, top, left);
+                let tile = turn(&tile);
+                for (row, bytes) in tile.iter().enumerate() {
+                    // Columns are padded to whole cache lines, rows to whole tiles: the target's tile is inside.
+                    let at = (left + row) * stride + top;
+                    target[at..at + TILE].copy_from_slice(bytes);
+                }
+            }
+        }
+    }
+}
+
+/// A tile of the window; rows behind the window's last repeat it.
+#[inline(always)]
+fn read(view: &View<'_>, channel: usize, window: &Window, top: usize, left: usize) -> Tile {
+    let last = window.rows.end - 1;
+    std::array::from_fn(|row| {
+        let bytes = view.from(channel, (window.rows.start + top + row).min(last), window.columns.start + left);
+        match bytes.first_chunk() {
+            Some(chunk) => *chunk,
+            // The planes' very last bytes.
+            None => std::array::from_fn(|at| bytes.get(at).copied().unwrap_or(0)),
+        }
+    })
+}
+
+/// Puts a picture of interleaved colours into planes whose rows are its columns.
+pub fn columns_of(image: &Image, out: &mut Planes) {
+    out.reshape(image.width, image.height);
+    let stride = out.stride();
+    let mut targets = out.planes_mut();
+    for top in (0..image.height).step_by(TILE) {
+        for left in (0..image.width).step_by(TILE) {
+            let mut tiles = [[[0; TILE]; TILE]; CHANNELS];
+            for row in 0..TILE {
+                let y = (top + row).min(image.height - 1);
+                let colours = &image.pixels[(y * image.width + left) * CHANNELS..];
+                let split = match colours.first_chunk() {
+                    Some(colours) => split(colours),
+                    None => {
+                        let mut padded = [0; TILE * CHANNELS];
+                        padded[..colours.len()].copy_from_slice(colours);
+                        split(&padded)
+                    }
+                };
+                for (tile, bytes) in tiles.iter_mut().zip(split) {
+                    tile[row] = bytes;
+                }
+            }
+            for (target, tile) in targets.iter_mut().zip(&tiles) {
+                for (column, bytes) in turn(tile).iter().enumerate() {
+                    let at = (left + column) * stride + top;
+                    target[at..at + TILE].copy_from_slice(bytes);
+                }
+            }
+        }
+    }
+}
+
+/// 16 colours as 16 bytes of each channel.
+#[inline(always)]
+fn split(colours: &[u8; TILE * CHANNELS]) -> [[u8; TILE]; CHANNELS] {
+    std::array::from_fn(|channel| std::array::from_fn(|at| colours[at * CHANNELS + channel]))
+}
+
+/// Puts a window into one plane of four bytes a pixel: red, green, blue and nothing.
+pub(super) fn quads(view: &View<'_>, window: &Window, out: &mut Vec<u32>) {
+    let columns = window.columns.len();
+    out.clear();
+    out.reserve(window.rows.len() * columns);
+    for row in window.rows.clone() {
+        let [red, green, blue] =
+            std::array::from_fn(|channel| &view.from(channel, row, window.columns.start)[..columns]);
+        let colours = red.iter().zip(green).zip(blue);
+        out.extend(colours.map(|((&r, &g), &b)| u32::from_le_bytes([r, g, b, 0])));
+    }
+}
+
+/// Planes whose rows are a picture's rows (`turned` false) or its columns, as a picture.
+pub fn to_image(planes: &Planes, turned: bool) -> Image {
+    let (rows, columns) = (planes.rows(), planes.columns());
+    let (width, height) = if turned { (rows, columns) } else { (columns, rows) };
+    let mut image = Image::black(width, height);
+    for channel in 0..CHANNELS {
+        for row in 0..rows {
+            for (column, &value) in planes.row(channel, row)[..columns].iter().enumerate() {
+                let at = if turned { column * width + row } else { row * width + column };
+                image.pixels[at * CHANNELS + channel] = value;
+            }
+        }
+    }
+    image
+}
