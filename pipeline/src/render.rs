@@ -2,6 +2,7 @@
 
 use mugs_data::batch::{Batch, Contents, Crops};
 use mugs_data::crop::{Erasing, Floats};
+use mugs_data::pool::{Buffer, Pool};
 
 /// A batch as the model reads it, on the host.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub struct Planes {
     /// Their side in pixels, S.
     pub size: usize,
     /// `[count, 3, S, S]` f32, row-major.
-    pub values: Vec<f32>,
+    pub values: Buffer<f32>,
 }
 
 /// Why a batch cannot be rendered.
@@ -46,12 +47,13 @@ pub enum RenderError {
 /// Renders batch after batch.
 pub struct Renderer {
     floats: Floats,
+    pool: Pool<f32>,
 }
 
 impl Renderer {
     /// For pretraining: erasing noise is normalised like a pixel, as the published prefetcher does.
     pub fn new() -> Self {
-        Self { floats: Floats::new(Erasing::BeforeNormalisation) }
+        Self { floats: Floats::new(Erasing::BeforeNormalisation), pool: Pool::default() }
     }
 
     /// The floats of a batch.
@@ -68,7 +70,7 @@ impl Renderer {
 
     fn planes(&mut self, crops: &Crops) -> Planes {
         let (count, size) = (crops.len(), crops.size);
-        let mut values = vec![0.0; count * 3 * size * size];
+        let mut values = self.pool.take(count * 3 * size * size);
         self.floats.crops(crops, &mut values);
         Planes { count, size, values }
     }

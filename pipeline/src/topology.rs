@@ -59,6 +59,7 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> R
     let warnings = Warnings::default();
     let (decoder, counted) = (config.decoder()?, warnings.clone());
     let workers = config.workers();
+    let (level, pool, counted_work) = (Level::chosen(), Pool::default(), profile.clone());
 
     let mut flow = Flow::new();
     let stop = flow.stop_handle();
@@ -73,10 +74,10 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> R
     let cropping = Workers { count: workers, capacity: CROPPED };
     let crops = flow
         .map("crop", pictures, cropping, move |_| {
-            let cropper = Cropper::new(planner.clone());
-            Ok(move |picture| Ok::<_, BoxError>(cropper.crop(picture)))
+            let mut cropper = Cropper::new(planner.clone(), level, pool.clone(), counted_work.clone());
+            Ok(move |picture: Picture| Ok::<_, BoxError>(cropper.crop(&picture)))
         })
-        .weighed(|cropped| cropped.crops.iter().map(|crop| crop.pixels.len()).sum());
+        .weighed(|cropped| cropped.crops.bytes());
     let batches = flow.group("batch", crops, BATCHES, batcher).weighed(|batch| batch.bytes());
     let rendered = flow
         .map("render", batches, Workers { count: 1, capacity: RENDERED }, |_| {

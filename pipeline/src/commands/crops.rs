@@ -33,7 +33,7 @@ pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
     ensure!(count > 0, "--pictures is 0: there is nothing to draw");
     config.announce_jpeg()?;
     let planner = Planner::new(config.seed, &config.crops()?)?;
-    let cropper = Cropper::new(planner.clone());
+    let mut cropper = Cropper::new(planner.clone(), Level::chosen(), Pool::default(), Profile::default());
     let mut sheet = ContactSheet::new();
     let set = data::open_set(&config)?;
     for picture in pictures(&config, set.clone(), count)? {
@@ -43,7 +43,7 @@ pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
             plan.crops.iter().map(|crop| matches!(crop, mugs_data::crop::CropPlan::Strong(_))).collect();
         let shown = thumbnail(&picture.image, config.global_crops_size);
         let mut batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: 1 })?;
-        let batch = batcher.push(cropper.crop(picture)).map_err(|error| anyhow::anyhow!(error))?;
+        let batch = batcher.push(cropper.crop(&picture)).map_err(|error| anyhow::anyhow!(error))?;
         sheet.row(row(shown, batch.context("a batch of one picture")?, &strong)?);
     }
     let png = encode::png(&sheet.draw())?;

@@ -1,19 +1,14 @@
 //! The stage that makes batches of crops, and what a batch is: what the model reads, on the host or on a device.
 
-mod pool;
-
 use std::any::Any;
 use std::sync::Arc;
 
 use mugs_flow::{BoxError, Group};
-use mugs_image::Image;
 use serde::{Deserialize, Serialize};
 
-pub use self::pool::Buffer;
-use self::pool::Pool;
 use crate::crop::Erase;
 use crate::error::DataError;
-use crate::item::{Cropped, Dropped};
+use crate::item::{CropSet, Cropped, Dropped};
 
 /// Large crops of a picture: the teacher's two (t1, t2), then the student's two (s1, s2).
 pub const GLOBAL_CROPS: usize = 4;
@@ -51,17 +46,19 @@ pub struct Contents {
 
 /// Crops of one size on the host, crop by crop: all pictures' first crop, then all pictures' second …
 ///
-/// Crop c of picture b of B is number c * B + b.
+/// Crop c of picture b of B is number c * B + b. The bytes stay where the crop stage wrote them, picture by picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Crops {
     /// Crops per picture, C.
     pub per_picture: usize,
     /// Their side in pixels, S.
     pub size: usize,
-    /// `[C * B, S, S, 3]` u8: interleaved RGB.
-    pub pixels: Buffer,
     /// `[C * B]`: what is erased of each when it is made into floats.
     pub erase: Vec<Option<Erase>>,
+    /// `[B]`: all crops of each picture.
+    pictures: Arc<[CropSet]>,
+    /// Which crop of a picture is the first of these.
+    first: usize,
 }
 
 impl Crops {
@@ -75,13 +72,19 @@ impl Crops {
         self.erase.is_empty()
     }
 
-    /// The pixels of one crop, `[S, S, 3]`.
+    /// Bytes of all these crops.
+    pub fn bytes(&self) -> usize {
+        self.len() * 3 * self.size * self.size
+    }
+
+    /// The bytes of one crop, `[3, S, S]`: channel by channel.
     ///
     /// # Panics
     /// There are not that many crops.
     pub fn crop(&self, number: usize) -> &[u8] {
-        let bytes = self.size * self.size * 3;
-        &self.pixels[number * bytes..(number + 1) * bytes]
+        assert!(number < self.len(), "there are {} crops", self.len());
+        let pictures = self.pictures.len();
+        self.pictures[number % pictures].crop(self.first + number / pictures)
     }
 }
 
@@ -153,7 +156,7 @@ impl Batch {
         let pictures = self.contents().keys.len();
         let floats = |crops: &DeviceCrops| crops.per_picture * pictures * 3 * crops.size * crops.size;
         match self {
-            Self::Host(batch) => batch.global.pixels.len() + batch.local.pixels.len(),
+            Self::Host(batch) => batch.global.bytes() + batch.local.bytes(),
             Self::Device(batch) => 4 * (floats(&batch.global) + floats(&batch.local)),
         }
     }
@@ -165,11 +168,10 @@ impl Batch {
 pub struct Batcher {
     size: usize,
     held: Vec<Cropped>,
-    pool: Pool,
 }
 
 impl Batcher {
-    /// A batcher with an empty pool of buffers.
+    /// A batcher that holds nothing yet.
     ///
     /// # Errors
     /// The batch size is 0.
@@ -178,17 +180,16 @@ impl Batcher {
         if size == 0 {
             return Err(DataError::Batch("`batch_size_per_gpu` is 0, the least is 1".into()));
         }
-        Ok(Self { size, held: Vec::with_capacity(size), pool: Pool::default() })
+        Ok(Self { size, held: Vec::with_capacity(size) })
     }
 
-    /// Copies the held pictures' crops into a batch.
+    /// Makes a batch of the held pictures.
     fn complete(&mut self) -> Result<Batch, DataError> {
         let pictures = std::mem::replace(&mut self.held, Vec::with_capacity(self.size));
-        let crops = pictures[0].crops.len();
-        let global = self.gather(&pictures, 0..GLOBAL_CROPS.min(crops))?;
-        let local = self.gather(&pictures, GLOBAL_CROPS.min(crops)..crops)?;
         let mut contents = Contents { epoch: pictures[0].origin.epoch, ..Contents::default() };
-        for Cropped { origin, weak, .. } in pictures {
+        let crops = pictures[0].crops.len();
+        let (mut sets, mut erase) = (Vec::with_capacity(self.size), Vec::with_capacity(self.size));
+        for Cropped { origin, weak, crops, erase: erased } in pictures {
             if origin.epoch != contents.epoch {
                 return Err(DataError::Batch(format!("it would span epochs {} and {}", contents.epoch, origin.epoch)));
             }
@@ -197,30 +198,35 @@ impl Batcher {
             contents.labels.push(origin.label);
             contents.weak.push(weak);
             contents.dropped.extend(origin.stands_in_for.map(|dropped| *dropped));
+            sets.push(crops);
+            erase.push(erased);
         }
+        let sets: Arc<[CropSet]> = sets.into();
+        let range = |range: std::ops::Range<usize>| select(&sets, &erase, &contents.keys, range);
+        let global = range(0..GLOBAL_CROPS.min(crops))?;
+        let local = range(GLOBAL_CROPS.min(crops)..crops)?;
         Ok(Batch::Host(HostBatch { contents, global, local }))
     }
+}
 
-    /// The crops of one range from all pictures, crop by crop.
-    fn gather(&self, pictures: &[Cropped], range: std::ops::Range<usize>) -> Result<Crops, DataError> {
-        let size = pictures[0].crops.get(range.start).map_or(0, |crop| crop.width);
-        let mut pixels = self.pool.take(range.len() * pictures.len() * size * size * 3);
-        let mut erase = Vec::with_capacity(range.len() * pictures.len());
-        for number in range.clone() {
-            for picture in pictures {
-                let crop = picture.crops.get(number).filter(|crop| is_square(crop, size));
-                let Some(crop) = crop else {
-                    let key = &picture.origin.key;
-                    return Err(DataError::Batch(format!(
-                        "crop {number} of {key} is not {size}x{size} like the others"
-                    )));
-                };
-                pixels.extend_from_slice(&crop.pixels);
-                erase.push(picture.erase.get(number).copied().flatten());
+/// The crops of one range of all pictures, crop by crop; they must be of one size.
+fn select(
+    pictures: &Arc<[CropSet]>,
+    erased: &[Vec<Option<Erase>>],
+    keys: &[Arc<str>],
+    range: std::ops::Range<usize>,
+) -> Result<Crops, DataError> {
+    let size = pictures[0].side(range.start).unwrap_or(0);
+    let mut erase = Vec::with_capacity(range.len() * pictures.len());
+    for number in range.clone() {
+        for ((picture, erased), key) in pictures.iter().zip(erased).zip(keys) {
+            if picture.side(number) != Some(size) {
+                return Err(DataError::Batch(format!("crop {number} of {key} is not {size}x{size} like the others")));
             }
+            erase.push(erased.get(number).copied().flatten());
         }
-        Ok(Crops { per_picture: range.len(), size, pixels, erase })
     }
+    Ok(Crops { per_picture: range.len(), size, erase, pictures: pictures.clone(), first: range.start })
 }
 
 impl Group<Cropped, Batch> for Batcher {
@@ -240,22 +246,25 @@ impl Group<Cropped, Batch> for Batcher {
     }
 }
 
-fn is_square(crop: &Image, size: usize) -> bool {
-    crop.width == size && crop.height == size
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::item::Origin;
+    use crate::pool::Pool;
 
     /// A picture whose crops tell it and themselves by their colour.
     fn cropped(epoch: u32, position: u64, sizes: &[usize]) -> Cropped {
         let key: Arc<str> = format!("key{position}").into();
         let shard = "a-000000.tar".into();
         let origin = Origin { epoch, position, key, shard, offset: 512, label: Some(7), stands_in_for: None };
-        let colour = |crop: usize| [position as u8, crop as u8, 0];
-        let crops = sizes.iter().enumerate().map(|(crop, &size)| Image::filled(size, size, colour(crop))).collect();
+        let crops = CropSet::new(&Pool::default(), sizes.to_vec(), |mut bytes| {
+            for (crop, &size) in sizes.iter().enumerate() {
+                let (own, rest) = bytes.split_at_mut(3 * size * size);
+                own.fill(crop as u8);
+                own[0] = position as u8;
+                bytes = rest;
+            }
+        });
         let rectangle = Erase { top: 1, left: 2, height: 3, width: 4, noise: Default::default() };
         let erase = (0..sizes.len()).map(|crop| (crop == 2).then_some(rectangle)).collect();
         Cropped { origin, weak: position.is_multiple_of(2), crops, erase }
@@ -300,7 +309,7 @@ mod tests {
     #[test]
     fn a_batch_without_local_crops_has_none() {
         let batch = host(batcher(1).push(cropped(0, 0, &[4; 4])).unwrap());
-        assert!(batch.local.is_empty() && batch.local.pixels.is_empty());
+        assert!(batch.local.is_empty() && batch.local.bytes() == 0);
     }
 
     #[test]
@@ -314,17 +323,6 @@ mod tests {
         let wrong = message(&mut two, cropped(0, 2, &[4, 4, 3, 4]));
         assert_eq!(wrong, "cannot make a batch: crop 2 of key2 is not 4x4 like the others");
         assert!(Batcher::new(&BatchConfig { batch_size_per_gpu: 0 }).is_err());
-    }
-
-    #[test]
-    fn a_dropped_batch_gives_its_buffers_to_the_next() {
-        let mut batcher = batcher(1);
-        let first = host(batcher.push(cropped(0, 0, &[64; 4])).unwrap());
-        let address = first.global.pixels.as_ptr();
-        drop(first);
-        let second = host(batcher.push(cropped(0, 1, &[64; 4])).unwrap());
-        assert_eq!(second.global.pixels.as_ptr(), address);
-        assert_eq!(second.global.crop(3)[..2], [1, 3]);
     }
 
     #[test]

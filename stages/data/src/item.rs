@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mugs_image::Image;
 
 use crate::crop::Erase;
+use crate::pool::{Buffer, Pool};
 
 /// Which sample something was made from, and where in the run it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +73,55 @@ pub struct Cropped {
     pub weak: bool,
     /// The crops in the order of the model: the teacher's two (t1, t2), the student's two large ones (s1, s2), then the
     /// local ones.
-    pub crops: Vec<Image>,
+    pub crops: CropSet,
     /// What is erased of each crop when it is made into floats.
     pub erase: Vec<Option<Erase>>,
+}
+
+/// The finished crops of one picture, in one buffer: each `[3, S, S]` u8, channel by channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CropSet {
+    /// `[C]`: each crop's side S in pixels.
+    sides: Vec<usize>,
+    pixels: Buffer,
+}
+
+impl CropSet {
+    /// Crops of these sides, whose bytes are written by `fill`, in a buffer of `pool`.
+    pub fn new(pool: &Pool, sides: Vec<usize>, fill: impl FnOnce(&mut [u8])) -> Self {
+        let bytes = sides.iter().map(|side| 3 * side * side).sum();
+        let mut pixels = pool.take(bytes);
+        fill(&mut pixels);
+        Self { sides, pixels }
+    }
+
+    /// The number of crops, C.
+    pub fn len(&self) -> usize {
+        self.sides.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sides.is_empty()
+    }
+
+    /// Bytes of all crops.
+    pub fn bytes(&self) -> usize {
+        self.pixels.len()
+    }
+
+    /// The side of a crop; none if there is no such crop.
+    pub fn side(&self, crop: usize) -> Option<usize> {
+        self.sides.get(crop).copied()
+    }
+
+    /// The bytes of a crop, `[3, S, S]`.
+    ///
+    /// # Panics
+    /// There are not that many crops.
+    pub fn crop(&self, crop: usize) -> &[u8] {
+        let bytes = |side: &usize| 3 * side * side;
+        let start: usize = self.sides[..crop].iter().map(bytes).sum();
+        &self.pixels[start..start + bytes(&self.sides[crop])]
+    }
 }

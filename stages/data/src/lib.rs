@@ -22,6 +22,7 @@ mod error;
 pub mod fetch;
 mod item;
 pub mod order;
+pub mod pool;
 
 pub use error::DataError;
-pub use item::{Cropped, Dropped, Fetched, Origin, Picture};
+pub use item::{CropSet, Cropped, Dropped, Fetched, Origin, Picture};

@@ -1,8 +1,9 @@
 //! Complete crops of the reference, step by step, from the decoded picture to the normalised tensor.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-use mugs_data::crop::{CropPlan, Erasing, Floats, render_watched};
+use mugs_data::crop::{CropPlan, Erasing, Floats, PicturePlan, Renderer, render_watched};
 use mugs_image::{Decoder, Image};
+use mugs_simd::Level;
 use mugs_test_support::{golden, shared, skip, tally};
 use sha2::{Digest, Sha256};
 
@@ -57,10 +58,22 @@ fn check(chain: &Chain, plan: &CropPlan, picture: &Image) {
     assert_eq!((crop.width, crop.height), (plan.size(), plan.size()), "chain {}", chain.id);
     assert_eq!(sha256(&crop.pixels), chain.sha256, "chain {}", chain.id);
 
+    // The other paths make the same crop at once.
+    let plan_of_one = PicturePlan { weak: false, crops: vec![plan.clone()] };
+    for level in Level::available() {
+        let mut planes = vec![0; plan.bytes()];
+        Renderer::new(level).render(picture, &plan_of_one, &mut planes);
+        assert!(planes == crop.planes(), "chain {} on {level}", chain.id);
+        floats(chain, plan, &planes, level);
+    }
+}
+
+/// Checks the finished tensor.
+fn floats(chain: &Chain, plan: &CropPlan, planes: &[u8], level: Level) {
     let when = if chain.prefetcher { Erasing::BeforeNormalisation } else { Erasing::AfterNormalisation };
-    let mut tensor = vec![0.0; crop.pixels.len()];
-    Floats::new(when)
-        .crop(&crop.pixels, plan.size(), plan.erase().as_ref(), &mut tensor, |_, patch| golden_noise(patch));
+    let mut tensor = vec![0.0; planes.len()];
+    Floats::on(level, when)
+        .crop(planes, plan.size(), plan.erase().as_ref(), &mut tensor, |_, patch| golden_noise(patch));
     let sum: f64 = tensor.iter().map(|&value| f64::from(value)).sum();
     let squares: f64 = tensor.iter().map(|&value| f64::from(value).powi(2)).sum();
     assert!((sum - chain.f32_sum).abs() <= 1e-9 * squares, "chain {}: sum {sum}", chain.id);

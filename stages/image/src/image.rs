@@ -50,6 +50,12 @@ impl Image {
         Self { width, height, pixels: vec![0; width * height * CHANNELS] }
     }
 
+    /// The same bytes channel by channel, `[3, height, width]`.
+    pub fn planes(&self) -> Vec<u8> {
+        let channel = |channel: usize| self.pixels.iter().skip(channel).step_by(CHANNELS).copied();
+        (0..CHANNELS).flat_map(channel).collect()
+    }
+
     /// The bytes of one row, `width * 3` long.
     pub fn row(&self, y: usize) -> &[u8] {
         let stride = self.width * CHANNELS;
@@ -108,5 +114,6 @@ mod tests {
         assert_eq!(image.row(1), &[6, 7, 8, 9, 10, 11]);
         assert_eq!(image.pixel(1, 1), [9, 10, 11]);
         assert_eq!(image.colours()[3], [9, 10, 11]);
+        assert_eq!(image.planes(), [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]);
     }
 }

@@ -1,7 +1,8 @@
-//! Crops of bytes to what the model reads: planar, normalised floats, with noise where a crop is erased.
+//! Crops of bytes to what the model reads: normalised floats, with noise where a crop is erased.
 
 use mugs_image::ops::Rect;
 use mugs_image::ops::tensor::{Erasing, Normaliser};
+use mugs_simd::{Level, Vectors};
 
 use super::plan::Erase;
 use crate::batch::Crops;
@@ -10,6 +11,7 @@ use crate::batch::Crops;
 #[derive(Debug)]
 pub struct Floats {
     normaliser: Normaliser,
+    vectors: Option<Vectors>,
     when: Erasing,
     /// Noise of the rectangle at hand, kept to be filled again.
     patch: Vec<f32>,
@@ -19,7 +21,12 @@ impl Floats {
     /// `when` is [`Erasing::BeforeNormalisation`] for the published pretraining, where the noise is normalised like a
     /// pixel, and [`Erasing::AfterNormalisation`] for linear probing, where it stays standard normal.
     pub fn new(when: Erasing) -> Self {
-        Self { normaliser: Normaliser::default(), when, patch: Vec::new() }
+        Self::on(Level::chosen(), when)
+    }
+
+    /// The same, on a path of one's choice.
+    pub fn on(level: Level, when: Erasing) -> Self {
+        Self { normaliser: Normaliser::default(), vectors: Vectors::of(level), when, patch: Vec::new() }
     }
 
     /// Writes a batch's crops of one size as `[C * B, 3, S, S]` f32, numbered as they are. The noise is a function of
@@ -36,7 +43,7 @@ impl Floats {
         }
     }
 
-    /// Writes one crop, `[S, S, 3]` u8, as `[3, S, S]` f32. `noise` fills the patch of an erased rectangle,
+    /// Writes one crop, `[3, S, S]` u8, as `[3, S, S]` f32. `noise` fills the patch of an erased rectangle,
     /// `[3, height, width]`, with standard normals.
     ///
     /// # Panics
@@ -50,7 +57,7 @@ impl Floats {
         noise: impl FnOnce(&Erase, &mut [f32]),
     ) {
         assert_eq!(pixels.len(), 3 * size * size, "a crop of side {size} has other pixels");
-        self.normaliser.write(pixels, out);
+        self.normaliser.write_planes(self.vectors, pixels, out);
         let Some(erase) = erase else { return };
         let &Erase { top, left, height, width, .. } = erase;
         self.patch.resize(3 * height * width, 0.0);
@@ -64,12 +71,12 @@ mod tests {
     use std::sync::Arc;
 
     use mugs_flow::Group as _;
-    use mugs_image::Image;
 
     use super::*;
     use crate::batch::{Batch, BatchConfig, Batcher};
     use crate::crop::Noise;
-    use crate::item::{Cropped, Origin};
+    use crate::item::{CropSet, Cropped, Origin};
+    use crate::pool::Pool;
 
     fn erase(lane: u16) -> Erase {
         Erase { top: 1, left: 0, height: 2, width: 3, noise: Noise { seed: 5, epoch: 1, position: 9, lane } }
@@ -80,8 +87,15 @@ mod tests {
         let key: Arc<str> = "key".into();
         let shard = "a.tar".into();
         let origin = Origin { epoch: 1, position: 9, key, shard, offset: 0, label: None, stands_in_for: None };
-        let images = (0..4).map(|crop| Image::filled(4, 4, [10 * crop, 128, 255])).collect();
-        let item = Cropped { origin, weak: false, crops: images, erase: vec![None, None, Some(erase(lane)), None] };
+        let crops = CropSet::new(&Pool::default(), vec![4; 4], |bytes| {
+            for (crop, bytes) in bytes.chunks_exact_mut(48).enumerate() {
+                bytes
+                    .chunks_exact_mut(16)
+                    .zip([10 * crop as u8, 128, 255])
+                    .for_each(|(plane, value)| plane.fill(value));
+            }
+        });
+        let item = Cropped { origin, weak: false, crops, erase: vec![None, None, Some(erase(lane)), None] };
         let mut batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: 1 }).unwrap();
         match batcher.push(item).unwrap() {
             Some(Batch::Host(batch)) => batch.global,

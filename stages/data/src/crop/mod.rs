@@ -5,11 +5,14 @@ mod floats;
 mod plan;
 mod planner;
 mod policy;
+mod profile;
 mod render;
+mod renderer;
 mod rules;
 mod sample;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use config::{CropConfig, CropConfigError};
 pub use floats::Floats;
@@ -17,4 +20,6 @@ pub use mugs_image::ops::tensor::Erasing;
 pub use plan::{CropBox, CropPlan, Erase, JitterStep, Noise, Operator, PicturePlan, Resample, StrongCrop, WeakCrop};
 pub use planner::{Cropper, Planner};
 pub use policy::{Policy, PolicyError};
-pub use render::{render, render_picture, render_watched};
+pub use profile::{Profile, Task};
+pub use render::{render, render_watched};
+pub use renderer::Renderer;

@@ -16,6 +16,13 @@ pub struct PicturePlan {
     pub crops: Vec<CropPlan>,
 }
 
+impl PicturePlan {
+    /// Bytes of the finished crops together.
+    pub fn bytes(&self) -> usize {
+        self.crops.iter().map(CropPlan::bytes).sum()
+    }
+}
+
 /// One crop, from the decoded picture to the finished square of bytes (and, for strong ones, what is erased after).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -33,6 +40,11 @@ impl CropPlan {
             CropPlan::Weak(weak) => weak.size,
             CropPlan::Strong(strong) => strong.size,
         }
+    }
+
+    /// Bytes of the finished crop: three planes.
+    pub fn bytes(&self) -> usize {
+        3 * self.size() * self.size()
     }
 
     /// What is erased after normalisation's inputs are made, if anything.

@@ -1,14 +1,17 @@
 //! Draws the plans of a picture's crops by the published recipes.
 
 use mugs_random::{Address, Draws};
+use mugs_simd::Level;
 
 use super::config::{CropConfig, CropConfigError};
 use super::plan::{CropPlan, Noise, PicturePlan, StrongCrop, WeakCrop};
 use super::policy::Policy;
-use super::render::render_picture;
+use super::profile::{Profile, Task};
+use super::renderer::Renderer;
 use super::rules::Rules;
 use super::sample::{self, blocks};
-use crate::item::{Cropped, Picture};
+use crate::item::{CropSet, Cropped, Picture};
+use crate::pool::Pool;
 
 /// Lane of the picture's own draws.
 const PICTURE_LANE: u16 = u16::MAX;
@@ -175,22 +178,29 @@ fn colours(lane: &mut Draws) -> (bool, bool) {
     (lane.chance(JITTER), lane.chance(GRAY))
 }
 
-/// The crop stage's work: plans and renders a picture's crops. Any number of workers can share it.
-#[derive(Clone, Debug)]
+/// The crop stage's work: plans and renders a picture's crops. Every worker has one.
 pub struct Cropper {
     planner: Planner,
+    renderer: Renderer,
+    profile: Profile,
+    pool: Pool,
 }
 
 impl Cropper {
-    /// Crops as `planner` plans.
-    pub fn new(planner: Planner) -> Self {
-        Self { planner }
+    /// Crops as `planner` plans, on the path `level`, into buffers of `pool`, counting work in `profile`.
+    pub fn new(planner: Planner, level: Level, pool: Pool, profile: Profile) -> Self {
+        Self { planner, renderer: Renderer::profiled(level, profile.clone()), profile, pool }
     }
 
     /// Makes the crops of one picture.
-    pub fn crop(&self, picture: Picture) -> Cropped {
-        let plan =
-            self.planner.plan(picture.origin.epoch, picture.origin.position, picture.image.width, picture.image.height);
-        render_picture(picture, &plan)
+    pub fn crop(&mut self, picture: &Picture) -> Cropped {
+        let Picture { origin, image } = picture;
+        let plan = self
+            .profile
+            .run(Task::Plan, || self.planner.plan(origin.epoch, origin.position, image.width, image.height));
+        let sides = plan.crops.iter().map(CropPlan::size).collect();
+        let crops = CropSet::new(&self.pool, sides, |out| self.renderer.render(image, &plan, out));
+        let erase = plan.crops.iter().map(CropPlan::erase).collect();
+        Cropped { weak: plan.weak, crops, erase, origin: origin.clone() }
     }
 }

@@ -1,31 +1,20 @@
 //! Plans to pixels: executes a crop's plan on a decoded picture, to the bit.
 //!
-//! Each operator runs on the whole picture in the published order; the squares of bytes that come out are the same
-//! wherever and whenever a plan is rendered.
+//! Each operator runs on the whole picture in the published order. This is the reference that [`Renderer`](super::Renderer)
+//! is tested against, and what it falls back on where the processor has no vectors.
 
 use std::borrow::Cow;
 
 use mugs_image::Image;
 use mugs_image::ops::{self, Filter, Rect};
 
-use super::plan::{CropBox, CropPlan, JitterStep, Operator, PicturePlan, Resample, StrongCrop, WeakCrop};
-use crate::item::{Cropped, Picture};
+use super::plan::{CropBox, CropPlan, JitterStep, Operator, Resample, StrongCrop, WeakCrop};
 
 /// The threshold from which the weak recipe's solarize inverts.
-const SOLARIZE_THRESHOLD: i32 = 128;
+pub(super) const SOLARIZE_THRESHOLD: i32 = 128;
 
 /// Called after each step of a plan with the step's published name and what the picture has become.
 type Watch<'w> = &'w mut dyn FnMut(&'static str, &Image);
-
-/// Renders all crops of a picture.
-pub fn render_picture(picture: Picture, plan: &PicturePlan) -> Cropped {
-    Cropped {
-        weak: plan.weak,
-        crops: plan.crops.iter().map(|crop| render(&picture.image, crop)).collect(),
-        erase: plan.crops.iter().map(CropPlan::erase).collect(),
-        origin: picture.origin,
-    }
-}
 
 /// Renders one crop of a picture: a square of the plan's size. What the plan erases is left for
 /// [`Floats`](super::Floats).
@@ -179,8 +168,6 @@ impl From<Resample> for ops::Resample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crop::{Erase, Noise};
-    use crate::item::Origin;
 
     /// A picture whose every pixel differs from its neighbours.
     fn picture(width: usize, height: usize) -> Image {
@@ -216,19 +203,5 @@ mod tests {
             [("hflip", 20), ("Solarize", 20), ("Invert", 20), ("resized_crop", 8)]
         );
         assert_eq!(names(vec![invert, solarize])[1..3], [("Invert", 20), ("Solarize", 20)]);
-    }
-
-    #[test]
-    fn a_picture_has_its_crops_and_rectangles_in_the_order_of_the_plan() {
-        let erase = Erase { top: 0, left: 1, height: 2, width: 3, noise: Noise::default() };
-        let erased = StrongCrop { erase: Some(erase), size: 5, ..strong(false, vec![]) };
-        let plan =
-            PicturePlan { weak: true, crops: vec![CropPlan::Strong(strong(true, vec![])), CropPlan::Strong(erased)] };
-        let (key, shard) = ("key".into(), "a.tar".into());
-        let origin = Origin { epoch: 1, position: 2, key, shard, offset: 0, label: None, stands_in_for: None };
-        let cropped = render_picture(Picture { origin: origin.clone(), image: picture(20, 12) }, &plan);
-        assert_eq!((cropped.origin, cropped.weak), (origin, true));
-        assert_eq!(cropped.crops.iter().map(|crop| crop.width).collect::<Vec<_>>(), [8, 5]);
-        assert_eq!(cropped.erase, [None, Some(erase)]);
     }
 }

@@ -4,16 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use mugs_data::Picture;
 use mugs_data::batch::{Batch, BatchConfig, Batcher, HostBatch};
-use mugs_data::crop::{CropConfig, Cropper, Planner};
+use mugs_data::crop::{CropConfig, Cropper, Planner, Profile};
 use mugs_data::decode::{CpuDecode, Skipping, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, FetchConfig, Span};
 use mugs_data::order::Share;
+use mugs_data::pool::Pool;
 use mugs_flow::{Flow, FlowError, Running, Workers};
 use mugs_image::decode::DecoderConfig;
 use mugs_image::{Image, encode};
 use mugs_random::{Address, Draws};
 use mugs_shards::{CheckLevel, Hooks, PackConfig, PictureCheck, Resume, ShardSet, pack};
+use mugs_simd::Level;
 use tempfile::TempDir;
 
 pub const PICTURES: u64 = 71;
@@ -71,7 +74,7 @@ impl Set {
 /// Small crops by the published recipes.
 fn cropper() -> Cropper {
     let config = CropConfig { global_crops_size: 12, size_crops: 6, local_crops_number: 3, ..CropConfig::default() };
-    Cropper::new(Planner::new(9, &config).unwrap())
+    Cropper::new(Planner::new(9, &config).unwrap(), Level::chosen(), Pool::default(), Profile::default())
 }
 
 /// How the samples of a test are read: 4 streams in blocks of 8.
@@ -103,8 +106,8 @@ pub fn start_with(
         Ok(move |sample| decoder.decode(sample))
     });
     let crops = flow.map("crop", pictures, workers, |_| {
-        let cropper = cropper();
-        Ok(move |picture| Ok(cropper.crop(picture)))
+        let mut cropper = cropper();
+        Ok(move |picture: Picture| Ok(cropper.crop(&picture)))
     });
     let batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: BATCH }).unwrap();
     let batches = flow.group("batch", crops, 2, batcher).weighed(Batch::bytes);

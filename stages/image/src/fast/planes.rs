@@ -117,6 +117,13 @@ impl Planes {
         self.planes_mut().map(|plane| &mut plane[at..at + stride])
     }
 
+    /// Makes the second and the third plane what the first is.
+    pub fn repeat_first(&mut self) {
+        let [first, second, third] = self.planes_mut();
+        second.copy_from_slice(first);
+        third.copy_from_slice(first);
+    }
+
     /// Copies the planes without their padding, one after the other: `[3, rows, columns]`.
     ///
     /// # Panics
@@ -152,6 +159,26 @@ impl<'a> View<'a> {
     /// All of a picture.
     pub fn whole(planes: &'a Planes, reversed: bool) -> Self {
         Self { planes, top: 0, left: 0, rows: planes.rows, columns: planes.columns, reversed }
+    }
+
+    /// A window of a picture of `rows` rows of `columns` pixels, which the planes hold.
+    ///
+    /// # Panics
+    /// The planes do not have the window's shape.
+    pub fn part(planes: &'a Planes, window: &Window, rows: usize, columns: usize) -> Self {
+        assert_eq!((planes.rows, planes.columns), (window.rows.len(), window.columns.len()), "another window");
+        Self { planes, top: window.rows.start, left: window.columns.start, rows, columns, reversed: false }
+    }
+
+    /// Copies a window of the picture.
+    pub fn copy(&self, window: &Window, out: &mut Planes) {
+        out.reshape(window.rows.len(), window.columns.len());
+        for channel in 0..CHANNELS {
+            for row in window.rows.clone() {
+                let from = &self.from(channel, row, window.columns.start)[..window.columns.len()];
+                out.row_mut(channel, row - window.rows.start)[..from.len()].copy_from_slice(from);
+            }
+        }
     }
 
     /// Where row `row` of the picture begins in a plane, at column `column` of the picture.

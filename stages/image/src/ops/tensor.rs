@@ -1,6 +1,9 @@
 //! Bytes to what the network reads: planar f32, normalised, with an optional rectangle of noise.
 
+use mugs_simd::{Level, Vectors};
+
 use super::Rect;
+use crate::fast::ToFloats;
 use crate::image::CHANNELS;
 
 /// ImageNet's channel means, of values in [0, 1].
@@ -25,6 +28,8 @@ pub struct Normaliser {
     std: [f32; CHANNELS],
     /// The value of every byte, by channel: 256 divisions instead of one per pixel.
     tables: [[f32; 256]; CHANNELS],
+    /// The same by arithmetic, where that is exact.
+    fast: [Option<ToFloats>; CHANNELS],
 }
 
 impl Default for Normaliser {
@@ -38,7 +43,9 @@ impl Normaliser {
     /// Normalises by channel with `mean` and `std`, of values in [0, 1].
     pub fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
         let tables = std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - mean[c]) / std[c]));
-        Self { mean, std, tables }
+        let vectors = Vectors::of(Level::chosen());
+        let fast = std::array::from_fn(|c| vectors.and_then(|vectors| ToFloats::new(vectors, mean[c], std[c])));
+        Self { mean, std, tables, fast }
     }
 
     /// Writes interleaved RGB bytes, `[height, width, 3]`, as `[3, height, width]`.
@@ -55,6 +62,25 @@ impl Normaliser {
             *red = reds[usize::from(r)];
             *green = greens[usize::from(g)];
             *blue = blues[usize::from(b)];
+        }
+    }
+
+    /// Writes bytes that lie channel by channel, `[3, height, width]`, in the same order, on vectors where there are some.
+    ///
+    /// # Panics
+    /// If `out` does not have as many values as there are bytes, or they are not three equal planes.
+    pub fn write_planes(&self, vectors: Option<Vectors>, planes: &[u8], out: &mut [f32]) {
+        assert_eq!(out.len(), planes.len(), "the tensor does not have the picture's size");
+        assert_eq!(planes.len() % CHANNELS, 0, "there are not three planes");
+        let area = (planes.len() / CHANNELS).max(1);
+        for (channel, (bytes, out)) in planes.chunks_exact(area).zip(out.chunks_exact_mut(area)).enumerate() {
+            match vectors.zip(self.fast[channel]) {
+                Some((vectors, floats)) => floats.write(vectors, bytes, out),
+                None => {
+                    let table = &self.tables[channel];
+                    out.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = table[usize::from(byte)]);
+                }
+            }
         }
     }
 
