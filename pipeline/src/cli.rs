@@ -73,11 +73,18 @@ Example:
 The options of train that change crops or reading (--local_crops_number, --prob, --readahead_mb ...) work here too.
 CPU seconds are those that the kernel counted for each stage's threads. The mixing is the mean entropy of the classes
 in a batch, against the one expected of a batch drawn from the whole set without any order; --shuffle_block and
---streams change it. With --jpeg fast, up to 200 pictures are decoded exactly too, and compared.")]
+--streams change it. With --jpeg fast, up to 200 pictures are decoded exactly too, and compared. --profile reads the
+clock around every operator, which itself costs about one percent.")]
 pub struct BenchArgs {
     /// Threads that decode and crop; 0 takes one per processor
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub workers: usize,
+    /// Decode and nothing else: the rate that the crops are held against
+    #[arg(long = "decode_only")]
+    pub decode_only: bool,
+    /// Also print what each operator of the crops costs
+    #[arg(long, conflicts_with = "decode_only")]
+    pub profile: bool,
     /// How long to measure, after the first batch
     #[arg(long, default_value_t = 20.0, value_name = "S")]
     pub seconds: f64,

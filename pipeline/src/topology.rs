@@ -9,12 +9,15 @@
 
 use anyhow::Result;
 use mugs_data::batch::{BatchConfig, Batcher};
-use mugs_data::crop::{Cropper, Planner};
+use mugs_data::Picture;
+use mugs_data::crop::{Cropper, Planner, Profile};
 use mugs_data::decode::{CpuDecode, Skipping, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, Retries, Span};
 use mugs_data::order::Share;
+use mugs_data::pool::Pool;
 use mugs_flow::{BoxError, Flow, Running, Workers};
 use mugs_shards::ShardSet;
+use mugs_simd::Level;
 
 use crate::config::RunConfig;
 use crate::render::{Rendered, Renderer};
@@ -46,8 +49,14 @@ pub struct DataStages {
     pub max_bad_samples: u64,
 }
 
-/// Starts the data stages of one rank at `start`, for `epochs` epochs in all.
-pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> Result<DataStages> {
+/// Starts the data stages of one rank at `start`, for `epochs` epochs in all. The crops' work is counted in `profile`.
+pub fn start(
+    config: &RunConfig,
+    set: ShardSet,
+    start: Cursor,
+    epochs: u32,
+    profile: &Profile,
+) -> Result<DataStages> {
     let share = Share { rank: 0, world: 1 };
     let span = Span { share, global_batch: config.global_batch(share.world), start, epochs };
     let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
@@ -87,4 +96,25 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32) -> R
         .weighed(|batch| batch.bytes());
     let batches = flow.start("learn", rendered)?;
     Ok(DataStages { batches, steps_per_epoch, streams, warnings, retries, max_bad_samples })
+}
+
+/// Starts the stages up to the decoded pictures, all workers decoding, for a bench.
+pub fn start_decoding(config: &RunConfig, set: ShardSet) -> Result<Running<Picture>> {
+    let share = Share { rank: 0, world: 1 };
+    let span =
+        Span { share, global_batch: config.global_batch(share.world), start: Cursor::default(), epochs: u32::MAX };
+    let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
+    let (stand_ins, decoder) = (fetch.stand_ins(), config.decoder()?);
+    let mut flow = Flow::new();
+    let stop = flow.stop_handle();
+    let samples = flow.source("fetch", FETCHED, move |out| fetch.run(out)).weighed(|sample| sample.image.len());
+    let decoding = Workers { count: config.workers(), capacity: DECODED };
+    let pictures = flow
+        .map("decode", samples, decoding, move |_| {
+            let decode = CpuDecode::new(decoder, Warnings::default())?;
+            let mut decoder = Skipping::new(decode, stand_ins.clone(), stop.clone());
+            Ok(move |sample| decoder.decode(sample))
+        })
+        .weighed(|picture| picture.image.pixels.len());
+    Ok(flow.start("drop", pictures)?)
 }

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use mugs_data::Picture;
 use mugs_data::batch::{Batch, BatchConfig, Batcher};
-use mugs_data::crop::{Cropper, Planner};
+use mugs_data::crop::{Cropper, Planner, Profile};
 use mugs_data::decode::{CpuDecode, Skipping, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, Span};
 use mugs_data::order::Share;
+use mugs_data::pool::Pool;
 use mugs_flow::{Flow, Group as _, Workers};
 use mugs_image::ops::{Filter, resize};
 use mugs_image::{Image, encode};
 use mugs_shards::ShardSet;
+use mugs_simd::Level;
 
 use super::contact_sheet::{ContactSheet, Framed, denormalised};
 use super::jpeg_effect::JpegEffect;

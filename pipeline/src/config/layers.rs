@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use mugs_simd::Level;
 
 use super::{FREE_ON_RESUME, Flags, RunConfig};
 
-/// Puts the layers together: defaults < `--config` file < flags.
+/// Puts the layers together: defaults < `--config` file < flags. The kind of vectors is chosen for the whole program.
 pub fn resolve(file: Option<&Path>, flags: Flags) -> Result<RunConfig> {
     let mut config = match file {
         None => RunConfig::default(),
@@ -18,6 +19,10 @@ pub fn resolve(file: Option<&Path>, flags: Flags) -> Result<RunConfig> {
     };
     flags.apply(&mut config);
     config.check()?;
+    // Without a choice of its own the program takes that of MUGS_SIMD, or the best.
+    if config.simd != "auto" {
+        Level::named(&config.simd).with_context(|| format!("--simd {}", config.simd))?.choose();
+    }
     Ok(config)
 }
 

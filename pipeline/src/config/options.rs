@@ -159,6 +159,8 @@ options! {
         max_pixels: u64 = DEFAULT_PIXEL_LIMIT;
         /// How JPEGs are decoded: `exact`, or `fast`, which decodes large ones at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side is at least 2 x --global_crops_size; their crops differ from the exact ones [default: exact]
         jpeg: String = "exact".into() => { value_name = "MODE", value_parser = ["exact", "fast"], hide_possible_values = true };
+        /// Vectors that crops are computed with: `avx512`, `avx2`, `scalar` (the operators as their specification has them, many times slower) or `auto`, the widest that the processor has; all give the same bytes [default: auto]
+        simd: String = "auto".into() => { value_name = "KIND", value_parser = ["auto", "scalar", "avx2", "avx512"], hide_possible_values = true };
         /// Streams that an epoch is cut into; 0 takes the smallest multiple of the ranks that is at least 64 [default: 0]
         streams: usize = 0;
     }
@@ -190,7 +192,7 @@ pub const FREE_ON_RESUME: &[&str] = &[
     "readahead_mb",
     "on_bad_sample",
     "max_bad_samples",
-    "max_pixels",
+    "max_pixels", "simd",
     "output_dir",
     "max_steps",
     "save_every_steps",

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use mugs_data::crop::Profile;
 use mugs_flow::StopHandle;
 
 use self::training::Training;
@@ -47,7 +48,7 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
         tracing::info!("nothing is left to do: step {} is done", training.steps_done());
         return Ok(ExitCode::SUCCESS);
     }
-    let stages = topology::start(training.config(), set, training.cursor(), training.config().epochs as u32)?;
+    let stages = topology::start(training.config(), set, training.cursor(), training.config().epochs as u32, &Profile::default())?;
     let exporter = Exporter::install(stages.batches.meters())?;
     let meters = TrainMeters::register();
     let _server = status(training.config(), exporter)?;

@@ -6,7 +6,8 @@ pub trait Kernel {
     type Out;
 
     /// Does the work. Mark it, and every generic function that it calls, `#[inline(always)]`: only what is inlined into
-    /// the path's entry is compiled for the path's instructions.
+    /// the path's entry is compiled for the path's instructions. A closure cannot be marked, and `array::map` and the
+    /// like take one: inside of them each instruction may become a call. Write loops.
     fn run<S: Simd>(self, s: S) -> Self::Out;
 }
 
@@ -149,6 +150,15 @@ pub trait Simd: Copy {
         let zero = self.zero();
         let (low, high) = (self.lo8(bytes, zero), self.hi8(bytes, zero));
         [self.lo16(low, zero), self.hi16(low, zero), self.lo16(high, zero), self.hi16(high, zero)]
+    }
+
+    /// Bytes of two vectors side by side as pairs of 16-bit lanes, for [`dot16`](Self::dot16); the sums are in the order
+    /// of [`widen`](Self::widen).
+    #[inline(always)]
+    fn pairs(self, one: Self::I, two: Self::I) -> [Self::I; 4] {
+        let zero = self.zero();
+        let (low, high) = (self.lo8(one, two), self.hi8(one, two));
+        [self.lo8(low, zero), self.hi8(low, zero), self.lo8(high, zero), self.hi8(high, zero)]
     }
 
     /// Four vectors of i32 as bytes, saturating; undoes [`widen`](Self::widen).

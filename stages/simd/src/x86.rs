@@ -330,13 +330,15 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn look_up(self, table: &[__m512i; 4], at: [__m512i; 2]) -> [__m512i; 2] {
-        at.map(|at| {
+        let mut found = at;
+        for (found, &at) in found.iter_mut().zip(&at) {
             // SAFETY: `self` proves that the processor has the instructions; no memory is touched.
-            unsafe {
+            *found = unsafe {
                 let lower = _mm512_permutex2var_epi8(table[0], at, table[1]);
                 let upper = _mm512_permutex2var_epi8(table[2], at, table[3]);
                 _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), lower, upper)
-            }
-        })
+            };
+        }
+        found
     }
 }

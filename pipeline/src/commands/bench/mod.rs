@@ -1,24 +1,27 @@
 //! `bench`: the data stages alone, up to the finished float batch.
 
 mod mixing;
+mod operators;
+mod work;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use mugs_data::bad::BadSamples;
-use mugs_data::fetch::Cursor;
+use anyhow::{Result, ensure};
+use mugs_data::crop::Profile;
 use mugs_flow::StageSnapshot;
+use mugs_simd::Level;
 use serde::Serialize;
 
-use self::mixing::{Mixing, Seen};
+use self::mixing::Mixing;
+use self::operators::Operator;
+use self::work::Work;
 use super::cpu;
 use super::jpeg_effect::JpegEffect;
 use crate::cli::{BenchArgs, Format};
 use crate::config::resolve;
 use crate::data;
-use crate::topology::DataStages;
-use crate::{peak_rss_mib, topology};
+use crate::peak_rss_mib;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
@@ -31,7 +34,13 @@ struct Report {
     bottleneck: String,
     cpu_seconds_per_1000_images: f64,
     peak_rss_mib: f64,
-    mixing: Mixing,
+    /// The path of the crops: scalar, avx2 or avx512.
+    simd: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mixing: Option<Mixing>,
+    /// Only with `--profile`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    operators: Vec<Operator>,
     /// Only with `--jpeg fast`.
     #[serde(skip_serializing_if = "Option::is_none")]
     jpeg: Option<JpegEffect>,
@@ -50,33 +59,26 @@ struct Stage {
 
 /// Runs the command.
 pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
-    let BenchArgs { workers, seconds, format, config, options } = arguments;
+    let BenchArgs { workers, decode_only, profile, seconds, format, config, options } = arguments;
     ensure!(seconds > 0.0, "--seconds {seconds} is no time to measure");
     let mut config = resolve(config.as_deref(), options)?;
     config.num_workers = workers;
     config.announce_jpeg()?;
     let set = data::open_set(&config)?;
     config.batch_size_per_gpu = config.batch_size_per_gpu.min(usize::try_from(set.manifest().samples)?);
-    let mut stages = topology::start(&config, set.clone(), Cursor::default(), u32::MAX)?;
-    let (mut bad, mut seen) = (BadSamples::default(), Seen::default());
-    let mut next = |stages: &mut DataStages| -> Result<usize> {
-        let batch = stages.batches.recv()?.context("the set gives no batch")?;
-        mugs_data::bad::log(&batch.contents);
-        bad.add(&batch.contents, stages.max_bad_samples)?;
-        seen.add(&batch.contents.labels);
-        Ok(batch.contents.keys.len())
-    };
-    next(&mut stages)?;
+    let profile = if profile { Profile::counting() } else { Profile::default() };
+    let mut work = Work::start(&config, &set, decode_only, &profile)?;
+    work.next()?;
 
-    let meters = stages.batches.meters();
+    let meters = work.meters();
     let (before, cpu_before, start) = (meters.snapshot(), cpu::by_stage(), Instant::now());
-    let mut images = 0;
+    let (mut images, profiled) = (0, profile.totals());
     while start.elapsed().as_secs_f64() < seconds {
-        images += next(&mut stages)? as u64;
+        images += work.next()?;
     }
     let (took, after, cpu_after) = (start.elapsed(), meters.snapshot(), cpu::by_stage());
-    let streams = u64::from(stages.streams);
-    stages.batches.join()?;
+    let operators = operators::since(&profiled, &profile.totals(), images);
+    let mixing = work.finish(&config, &set)?;
     let peak_rss_mib = peak_rss_mib();
 
     let thousands = images as f64 / 1000.0;
@@ -99,7 +101,9 @@ pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
         cpu_seconds_per_1000_images: stages.iter().map(|stage| stage.cpu_seconds_per_1000_images).sum(),
         stages,
         peak_rss_mib,
-        mixing: Mixing::of(&seen, &set, config.batch_size_per_gpu as u64, config.shuffle_block as u64, streams)?,
+        simd: Level::chosen().to_string(),
+        mixing,
+        operators,
         jpeg: JpegEffect::measure(&config, &set)?,
     };
     print(&report, format)?;
@@ -165,7 +169,10 @@ fn print(report: &Report, format: Format) -> Result<()> {
     }
     writeln!(out, "{:<65} {:>12.2}", "all", report.cpu_seconds_per_1000_images)?;
     writeln!(out, "\n{}", report.bottleneck)?;
-    writeln!(out, "{}", report.mixing)?;
+    if let Some(mixing) = &report.mixing {
+        writeln!(out, "{mixing}")?;
+    }
+    operators::print(&mut out, &report.operators, &report.simd)?;
     if let Some(jpeg) = &report.jpeg {
         writeln!(out, "{jpeg}")?;
     }

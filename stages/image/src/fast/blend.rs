@@ -52,7 +52,8 @@ impl Taps {
         fraction: impl Fn(usize) -> f64,
     ) {
         for at in (0..count).step_by(S::BYTES) {
-            let values = lines.map(|line| load(s, line, at));
+            let values =
+                [load(s, lines[0], at), load(s, lines[1], at), load(s, lines[2], at), load(s, lines[3], at)];
             let (found, doubtful) = match self.resample {
                 Resample::Bilinear => self.bilinear(s, values[1], values[2]),
                 Resample::Bicubic => self.bicubic(s, values),
@@ -96,8 +97,9 @@ impl Taps {
         let [a, b, c, d] = values;
         let flat = s.and(s.and(s.eq8(a, b), s.eq8(b, c)), s.eq8(c, d));
         let slack = s.splat_f32(self.slack());
-        let weights = self.weights.map(|weight| s.splat_f32(weight));
-        let values = values.map(|bytes| s.widen(bytes));
+        let [one, two, three, four] = self.weights;
+        let weights = [s.splat_f32(one), s.splat_f32(two), s.splat_f32(three), s.splat_f32(four)];
+        let values = [s.widen(a), s.widen(b), s.widen(c), s.widen(d)];
         let (mut least, mut most) = (values[0], values[0]);
         for part in 0..4 {
             let mut value = s.mul_f32(s.to_f32(values[1][part]), weights[1]);

@@ -90,11 +90,12 @@ fn weights<S: Simd>(s: S, filter: &BoxBlur) -> [S::I; 2] {
 #[inline(always)]
 fn weigh<S: Simd>(s: S, inside: S::I, fringe: S::I, [low, high]: [S::I; 2]) -> S::I {
     let half = s.splat32(1 << 23);
-    let part = |pairs: S::I| {
-        let carried = s.sra32(s.dot16(half, pairs, low), 12);
-        s.sra32(s.dot16(carried, pairs, high), 12)
-    };
-    s.pack32_i16(part(s.lo16(inside, fringe)), part(s.hi16(inside, fringe)))
+    let (first, second) = (s.lo16(inside, fringe), s.hi16(inside, fringe));
+    let carried = [s.sra32(s.dot16(half, first, low), 12), s.sra32(s.dot16(half, second, low), 12)];
+    s.pack32_i16(
+        s.sra32(s.dot16(carried[0], first, high), 12),
+        s.sra32(s.dot16(carried[1], second, high), 12),
+    )
 }
 
 /// Three passes along a row.
@@ -126,11 +127,15 @@ fn across<S: Simd>(s: S, lines: &mut [Vec<u16>; 2], row: &mut [u8], columns: usi
     }
 }
 
+/// The upper or lower half of the bytes of each 128 bits, widened.
+#[inline(always)]
+fn half<S: Simd>(s: S, upper: bool, bytes: S::I) -> S::I {
+    if upper { s.hi8(bytes, s.zero()) } else { s.lo8(bytes, s.zero()) }
+}
+
 /// Three passes along a vector of columns, `BYTES` wide.
 #[inline(always)]
 fn down<S: Simd>(s: S, lines: &mut [Vec<u16>; 2], plane: &mut [u8], rows: usize, stride: usize, filter: &BoxBlur) {
-    let zero = s.zero();
-    let half = |upper: bool, bytes: S::I| if upper { s.hi8(bytes, zero) } else { s.lo8(bytes, zero) };
     let [from, to] = lines;
     let lanes = S::BYTES / 2;
     let margin = filter.whole + 1;
@@ -138,7 +143,7 @@ fn down<S: Simd>(s: S, lines: &mut [Vec<u16>; 2], plane: &mut [u8], rows: usize,
     for upper in [false, true] {
         for row in 0..rows {
             let bytes = super::resize::load(s, plane, row * stride);
-            s.store16(half(upper, bytes), &mut from[(row + margin) * lanes..]);
+            s.store16(half(s, upper, bytes), &mut from[(row + margin) * lanes..]);
         }
         for _ in 0..PASSES {
             pass_down(s, from, to, rows, filter, weights);
@@ -149,7 +154,7 @@ fn down<S: Simd>(s: S, lines: &mut [Vec<u16>; 2], plane: &mut [u8], rows: usize,
             let at = row * stride;
             let bytes = super::resize::load(s, plane, at);
             let new = s.load16(&from[(row + margin) * lanes..]);
-            let old = half(!upper, bytes);
+            let old = half(s, !upper, bytes);
             let packed = if upper { s.pack16_u8(old, new) } else { s.pack16_u8(new, old) };
             s.store(packed, &mut plane[at..]);
         }
@@ -167,11 +172,10 @@ fn pass_down<S: Simd>(s: S, from: &mut [u16], to: &mut [u16], rows: usize, filte
         s.store16(last, &mut from[(margin + rows + step) * lanes..]);
     }
     for row in 0..rows {
-        let line = |step: usize| s.load16(&from[(row + step) * lanes..]);
-        let fringe = s.add16(line(0), line(2 * margin));
-        let mut inside = line(1);
+        let fringe = s.add16(s.load16(&from[row * lanes..]), s.load16(&from[(row + 2 * margin) * lanes..]));
+        let mut inside = s.load16(&from[(row + 1) * lanes..]);
         for step in 1..=2 * reach {
-            inside = s.add16(inside, line(1 + step));
+            inside = s.add16(inside, s.load16(&from[(row + 1 + step) * lanes..]));
         }
         s.store16(weigh(s, inside, fringe, weights), &mut to[(row + margin) * lanes..]);
     }

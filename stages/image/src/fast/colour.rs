@@ -39,6 +39,12 @@ pub fn mean_luma(vectors: Vectors, planes: &Planes) -> u8 {
     (mean + 0.5) as u8
 }
 
+/// A vector of each channel.
+#[inline(always)]
+pub(super) fn load_colours<S: Simd>(s: S, planes: &[&mut [u8]; CHANNELS], at: usize) -> [S::I; CHANNELS] {
+    [s.load(&planes[0][at..]), s.load(&planes[1][at..]), s.load(&planes[2][at..])]
+}
+
 /// `from` at factor 0, `to` at factor 1: `from + factor * (to - from)`, each step rounded to f32, then truncated.
 #[inline(always)]
 pub(super) fn blend<S: Simd>(s: S, from: S::I, to: S::I, factor: S::F) -> S::I {
@@ -54,12 +60,8 @@ pub(super) fn blend<S: Simd>(s: S, from: S::I, to: S::I, factor: S::F) -> S::I {
 /// ITU-R 601-2 luma in 16-bit fixed point, rounded. Green's weight does not fit an i16 and comes in two halves.
 #[inline(always)]
 pub(super) fn luma<S: Simd>(s: S, [red, green, blue]: [S::I; CHANNELS]) -> S::I {
-    let (zero, half) = (s.zero(), s.splat32(0x8000));
-    let pairs = |one: S::I, two: S::I| {
-        let (low, high) = (s.lo8(one, two), s.hi8(one, two));
-        [s.lo8(low, zero), s.hi8(low, zero), s.lo8(high, zero), s.hi8(high, zero)]
-    };
-    let (red_green, blue_green) = (pairs(red, green), pairs(blue, green));
+    let half = s.splat32(0x8000);
+    let (red_green, blue_green) = (s.pairs(red, green), s.pairs(blue, green));
     let (first, second) = (s.splat32(19595 | 19235 << 16), s.splat32(7471 | 19235 << 16));
     let mut out = red_green;
     for part in 0..4 {
@@ -108,7 +110,7 @@ impl Kernel for FromLuma<'_> {
         for row in 0..self.planes.rows() {
             let mut planes = self.planes.pixels_mut(row);
             for at in (0..columns).step_by(S::BYTES) {
-                let colours = [0, 1, 2].map(|channel| s.load(&planes[channel][at..]));
+                let colours = load_colours(s, &planes, at);
                 let gray = luma(s, colours);
                 for (plane, colour) in planes.iter_mut().zip(colours) {
                     s.store(blend(s, gray, colour, factor), &mut plane[at..]);
@@ -131,8 +133,10 @@ impl Kernel for Grayscale<'_> {
         for row in 0..self.planes.rows() {
             let mut planes = self.planes.pixels_mut(row);
             for at in (0..columns).step_by(S::BYTES) {
-                let gray = luma(s, [0, 1, 2].map(|channel| s.load(&planes[channel][at..])));
-                planes.iter_mut().for_each(|plane| s.store(gray, &mut plane[at..]));
+                let gray = luma(s, load_colours(s, &planes, at));
+                for plane in planes.iter_mut() {
+                    s.store(gray, &mut plane[at..]);
+                }
             }
         }
     }
@@ -153,14 +157,12 @@ impl Kernel for SumOfLuma<'_> {
             let planes = [0, 1, 2].map(|channel| self.planes.row(channel, row));
             let whole = columns / S::BYTES * S::BYTES;
             for at in (0..columns).step_by(S::BYTES) {
-                let mut colours = planes.map(|plane| s.load(&plane[at..]));
+                let mut colours = [s.load(&planes[0][at..]), s.load(&planes[1][at..]), s.load(&planes[2][at..])];
                 if at == whole {
                     // Behind the last column black counts for nothing.
-                    colours = planes.map(|plane| {
-                        let mut padded = [0; super::planes::LINE];
-                        padded[..columns - at].copy_from_slice(&plane[at..columns]);
-                        load(s, &padded, 0)
-                    });
+                    for (colour, plane) in colours.iter_mut().zip(planes) {
+                        *colour = load(s, &plane[..columns], at);
+                    }
                 }
                 sum += s.sum_u8(luma(s, colours));
             }

@@ -9,6 +9,7 @@
 
 use mugs_simd::{Kernel, Simd, Vectors};
 
+use super::colour::load_colours;
 use super::planes::Planes;
 use crate::image::CHANNELS;
 
@@ -33,7 +34,7 @@ impl Kernel for Hue<'_> {
         for row in 0..self.planes.rows() {
             let mut planes = self.planes.pixels_mut(row);
             for at in (0..columns).step_by(S::BYTES) {
-                let colours = turned(s, [0, 1, 2].map(|channel| s.load(&planes[channel][at..])), shift);
+                let colours = turned(s, load_colours(s, &planes, at), shift);
                 for (plane, colour) in planes.iter_mut().zip(colours) {
                     s.store(colour, &mut plane[at..]);
                 }
@@ -52,14 +53,19 @@ fn turned<S: Simd>(s: S, colours: [S::I; CHANNELS], shift: S::I) -> [S::I; CHANN
     let (hues, saturations) = hue_and_saturation(s, colours, value, least, range);
     let (sectors, parts) = sectors(s, s.add8(hues, shift));
     let (low, middle) = amounts(s, value, saturations, parts);
-    let is = |sector: u8| s.eq8(sectors, s.splat8(sector));
-    let [zero, one, two, three, four, five] = [0, 1, 2, 3, 4, 5].map(is);
-    // What is taken from the value: nothing, the middle channel's amount or the lowest's.
-    let channel = |full: [S::I; 2], mid: [S::I; 2]| {
-        let (full, mid) = (s.or(full[0], full[1]), s.or(mid[0], mid[1]));
-        s.sub8(value, s.and_not(full, s.select(mid, middle, low)))
-    };
-    [channel([zero, five], [one, four]), channel([one, two], [zero, three]), channel([three, four], [two, five])]
+    let mut is = [sectors; 6];
+    for (sector, mask) in is.iter_mut().enumerate() {
+        *mask = s.eq8(sectors, s.splat8(sector as u8));
+    }
+    // Of red, green and blue: the sectors in which it is the highest, and those in which it is the middle one.
+    const ROLES: [[usize; 4]; CHANNELS] = [[0, 5, 1, 4], [1, 2, 0, 3], [3, 4, 2, 5]];
+    let mut out = [value; CHANNELS];
+    for (channel, [first, second, third, fourth]) in out.iter_mut().zip(ROLES) {
+        let (highest, mid) = (s.or(is[first], is[second]), s.or(is[third], is[fourth]));
+        // What is taken from the value: nothing, the middle channel's amount or the lowest's.
+        *channel = s.sub8(value, s.and_not(highest, s.select(mid, middle, low)));
+    }
+    out
 }
 
 /// H and S of every pixel, bytes.
@@ -76,14 +82,13 @@ fn hue_and_saturation<S: Simd>(
     // Red comes before green, green before blue, where channels are equal.
     let is_red = s.eq8(value, red);
     let is_green = s.and_not(is_red, s.eq8(value, green));
-    let from = |number: u8| s.splat8(number);
     // Whether the least channel is the one whose distance stands with a plus: blue for red, red for green, green for blue.
     let least_next = s.select(is_red, s.eq8(least, blue), s.select(is_green, s.eq8(least, red), s.eq8(least, green)));
     // K + 1: for red 2 or 0, for green 4 or 2, for blue 6 or 4.
-    let base = s.select(is_red, from(0), s.select(is_green, from(2), from(4)));
-    let base = s.add8(base, s.and(least_next, from(2)));
+    let base = s.select(is_red, s.splat8(0), s.select(is_green, s.splat8(2), s.splat8(4)));
+    let base = s.add8(base, s.and(least_next, s.splat8(2)));
     // The distance counts negative where the least channel stands with a plus.
-    let negative = s.and(least_next, from(0x80));
+    let negative = s.and(least_next, s.splat8(0x80));
 
     let (base, negative) = (s.widen(base), s.widen(negative));
     let (distance, range, value) = (s.widen(distance), s.widen(range), s.widen(value));
@@ -126,19 +131,21 @@ fn hue_of<S: Simd>(s: S, sixths: S::F) -> S::I {
 #[inline(always)]
 fn sectors<S: Simd>(s: S, hues: S::I) -> (S::I, S::I) {
     let zero = s.zero();
-    let halves = [s.lo8(hues, zero), s.hi8(hues, zero)];
-    let [low, high] = halves.map(|hue| {
+    let mut sectors = [s.lo8(hues, zero), s.hi8(hues, zero)];
+    let mut parts = sectors;
+    for (sector, part) in sectors.iter_mut().zip(&mut parts) {
+        let hue = *sector;
         // 1543 / 65536 is 2 / 85 closely enough for a byte.
-        let sector = s.mulhi_u16(hue, s.splat16(1543));
-        let part = s.sub16(s.add16(hue, hue), s.mul16(sector, s.splat16(85)));
-        let odd = s.sub16(zero, s.and(sector, s.splat16(1)));
-        let part = s.select(odd, part, s.sub16(s.splat16(85), part));
-        (sector, part)
-    });
-    let sectors = s.pack16_u8(low.0, high.0);
+        *sector = s.mulhi_u16(hue, s.splat16(1543));
+        let rest = s.sub16(s.add16(hue, hue), s.mul16(*sector, s.splat16(85)));
+        let odd = s.sub16(zero, s.and(*sector, s.splat16(1)));
+        *part = s.select(odd, rest, s.sub16(s.splat16(85), rest));
+    }
+    let parts = s.pack16_u8(parts[0], parts[1]);
+    let sectors = s.pack16_u8(sectors[0], sectors[1]);
     // H = 255 closes the circle: sector 6 is sector 0.
     let closed = s.eq8(sectors, s.splat8(6));
-    (s.and_not(closed, sectors), s.pack16_u8(low.1, high.1))
+    (s.and_not(closed, sectors), parts)
 }
 
 /// How much lower than the value the lowest and the middle channel are: V S / 255 and V S part / 21675, rounded.

@@ -117,18 +117,21 @@ fn add_up<S: Simd>(s: S, plane: &[u8], start: usize, stride: isize, rows: usize,
     let mut high = [zero; 4];
     let mut low = [s.splat32(HALF); 4];
     for (number, pair) in pairs.iter().enumerate() {
-        let row = |row: usize| load(s, plane, start.wrapping_add_signed(stride * row.min(rows - 1) as isize));
-        let (one, two) = (row(2 * number), row(2 * number + 1));
-        let (left, right) = (s.lo8(one, two), s.hi8(one, two));
-        let values = [s.lo8(left, zero), s.hi8(left, zero), s.lo8(right, zero), s.hi8(right, zero)];
+        // Zero weights may lie behind the last row, which then stands in.
+        let (first, second) = ((2 * number).min(rows - 1), (2 * number + 1).min(rows - 1));
+        let one = load(s, plane, start.wrapping_add_signed(stride * first as isize));
+        let two = load(s, plane, start.wrapping_add_signed(stride * second as isize));
+        let values = s.pairs(one, two);
         let (weight_high, weight_low) = (s.splat32(pair.high), s.splat32(pair.low));
         for part in 0..4 {
             high[part] = s.dot16(high[part], values[part], weight_high);
             low[part] = s.dot16(low[part], values[part], weight_low);
         }
     }
-    let sum = |part: usize| s.sra32(s.add32(s.sll32(high[part], LOW_BITS), low[part]), FRACTION_BITS as i32);
-    s.narrow([sum(0), sum(1), sum(2), sum(3)])
+    for part in 0..4 {
+        low[part] = s.sra32(s.add32(s.sll32(high[part], LOW_BITS), low[part]), FRACTION_BITS as i32);
+    }
+    s.narrow(low)
 }
 
 /// A vector at a place of a plane; behind the plane's end are zeros.

@@ -4,6 +4,7 @@ use mugs_simd::{Kernel, Simd, Vectors};
 
 use super::colour::blend;
 use super::planes::{LINE, Planes, View, Window};
+use super::resize::load;
 use crate::image::CHANNELS;
 
 /// Blends from the smoothed picture, on a window of it. The view holds the window and one pixel more on each side, as
@@ -48,7 +49,7 @@ impl Kernel for Sharpness<'_> {
                 let mut at = first;
                 while at < last {
                     let count = (last - at).min(S::BYTES);
-                    let sharp = sharpened(s, lines.map(|line| &line[at - first..]), factor);
+                    let sharp = sharpened(s, [&lines[0][at - first..], &lines[1][at - first..], &lines[2][at - first..]], factor);
                     let target = &mut target[at - window.columns.start..];
                     if count == S::BYTES {
                         s.store(sharp, target);
@@ -68,19 +69,23 @@ impl Kernel for Sharpness<'_> {
 #[inline(always)]
 fn sharpened<S: Simd>(s: S, lines: [&[u8]; 3], factor: S::F) -> S::I {
     let zero = s.zero();
-    let [above, middle, below] =
-        lines.map(|line| [0, 1, 2].map(|step| super::resize::load(s, line, step.min(line.len()))));
-    let half = |upper: bool| {
-        let wide = |bytes: S::I| if upper { s.hi8(bytes, zero) } else { s.lo8(bytes, zero) };
-        let own = wide(middle[1]);
-        let four = s.add16(s.add16(own, own), s.add16(own, own));
-        let mut sum = s.add16(four, s.splat16(6));
-        for bytes in above.into_iter().chain(middle).chain(below) {
-            sum = s.add16(sum, wide(bytes));
+    let mut sums = [s.splat16(6); 2];
+    let mut middle = zero;
+    for (number, line) in lines.into_iter().enumerate() {
+        for step in 0..3 {
+            let bytes = load(s, line, step.min(line.len()));
+            sums = [s.add16(sums[0], s.lo8(bytes, zero)), s.add16(sums[1], s.hi8(bytes, zero))];
+            if number == 1 && step == 1 {
+                middle = bytes;
+            }
         }
+    }
+    let mut own = [s.lo8(middle, zero), s.hi8(middle, zero)];
+    for (own, sum) in own.iter_mut().zip(sums) {
+        let twice = s.add16(*own, *own);
         // 5042 / 65536 is one thirteenth closely enough for sums up to 6553.
-        s.mulhi_u16(sum, s.splat16(5042))
-    };
-    let soft = s.pack16_u8(half(false), half(true));
-    blend(s, soft, middle[1], factor)
+        *own = s.mulhi_u16(s.add16(sum, s.add16(twice, twice)), s.splat16(5042));
+    }
+    let soft = s.pack16_u8(own[0], own[1]);
+    blend(s, soft, middle, factor)
 }
