@@ -41,7 +41,7 @@ fn noise(width: usize, height: usize, smooth: bool, seed: u32) -> Image {
 
 fn turned(image: &Image) -> Planes {
     let mut planes = Planes::new();
-    fast::columns_of(image, &mut planes);
+    fast::columns_of(all_vectors().last().unwrap(), image, &mut planes);
     planes
 }
 

@@ -138,6 +138,9 @@ pub trait Simd: Copy {
     /// The table's entry for every byte of two vectors.
     fn look_up(self, table: &Self::Table, at: [Self::I; 2]) -> [Self::I; 2];
 
+    /// 16 colours of three bytes, as 16 bytes of each channel.
+    fn split_colours(self, colours: &[u8; 48]) -> [[u8; 16]; 3];
+
     /// Vectors of zeros.
     #[inline(always)]
     fn zero(self) -> Self::I {

@@ -104,6 +104,51 @@ macro_rules! instructions {
     };
 }
 
+/// Where the bytes of a channel lie in each third of 16 colours of three bytes; 0x80 gives zero.
+const fn picks(channel: usize, third: usize) -> [u8; 16] {
+    let mut picks = [0x80; 16];
+    let mut pixel = 0;
+    while pixel < 16 {
+        let at = 3 * pixel + channel;
+        if at / 16 == third {
+            picks[pixel] = (at % 16) as u8;
+        }
+        pixel += 1;
+    }
+    picks
+}
+
+/// By channel and third.
+const PICKS: [[[u8; 16]; 3]; 3] = [
+    [picks(0, 0), picks(0, 1), picks(0, 2)],
+    [picks(1, 0), picks(1, 1), picks(1, 2)],
+    [picks(2, 0), picks(2, 1), picks(2, 2)],
+];
+
+/// 16 colours as 16 bytes of each channel.
+#[inline(always)]
+fn split_colours(_: Avx2, colours: &[u8; 48]) -> [[u8; 16]; 3] {
+    let mut out = [[0; 16]; 3];
+    // SAFETY: AVX2, which the value proves, has SSSE3's shuffle in it; every load and store is of 16 bytes of an array
+    // or slice that long.
+    unsafe {
+        let load = _mm_loadu_si128;
+        let thirds = [
+            load(colours[..16].as_ptr().cast()),
+            load(colours[16..32].as_ptr().cast()),
+            load(colours[32..].as_ptr().cast()),
+        ];
+        for (out, picks) in out.iter_mut().zip(&PICKS) {
+            let mut found = _mm_setzero_si128();
+            for (third, picks) in thirds.iter().zip(picks) {
+                found = _mm_or_si128(found, _mm_shuffle_epi8(*third, load(picks.as_ptr().cast())));
+            }
+            _mm_storeu_si128(out.as_mut_ptr().cast(), found);
+        }
+    }
+    out
+}
+
 /// Loads and stores whose slices are checked.
 macro_rules! memory {
     (
@@ -226,6 +271,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn split_colours(self, colours: &[u8; 48]) -> [[u8; 16]; 3] {
+        split_colours(self, colours)
+    }
+
+    #[inline(always)]
     fn sum_u8(self, a: __m256i) -> u64 {
         // SAFETY: `self` proves that the processor has the instructions; no memory is touched.
         let lanes: [u64; 4] = unsafe { std::mem::transmute(_mm256_sad_epu8(a, _mm256_setzero_si256())) };
@@ -319,6 +369,11 @@ impl Simd for Avx512 {
             // SAFETY: the part lies inside the table; the instruction asks for no alignment.
             _mm512_loadu_si512(table[64 * part..64 * part + 64].as_ptr().cast())
         });
+    }
+
+    #[inline(always)]
+    fn split_colours(self, colours: &[u8; 48]) -> [[u8; 16]; 3] {
+        split_colours(self.avx2(), colours)
     }
 
     #[inline(always)]

@@ -75,8 +75,8 @@ impl Renderer {
     }
 
     fn begin(&mut self, picture: &Image) {
-        if self.vectors.is_some() {
-            self.profile.run(Task::Planes, || fast::columns_of(picture, &mut self.source.planes));
+        if let Some(vectors) = self.vectors {
+            self.profile.run(Task::Planes, || fast::columns_of(vectors, picture, &mut self.source.planes));
             (self.source.counts, self.source.mean) = (None, None);
         }
     }
@@ -203,7 +203,7 @@ impl State<'_> {
             }
             Step::Turn(degrees) => self.in_place(read, Task::Rotate, |planes| {
                 let image = ops::rotate(&fast::to_image(planes, true), degrees, ops::Resample::Bilinear);
-                fast::columns_of(&image, planes);
+                fast::columns_of(vectors, &image, planes);
             }),
         }
     }

@@ -142,7 +142,7 @@ fn down<S: Simd>(s: S, lines: &mut [Vec<u16>; 2], plane: &mut [u8], rows: usize,
     let weights = weights(s, filter);
     for upper in [false, true] {
         for row in 0..rows {
-            let bytes = super::resize::load(s, plane, row * stride);
+            let bytes = s.load(&plane[row * stride..]);
             s.store16(half(s, upper, bytes), &mut from[(row + margin) * lanes..]);
         }
         for _ in 0..PASSES {
@@ -152,7 +152,7 @@ fn down<S: Simd>(s: S, lines: &mut [Vec<u16>; 2], plane: &mut [u8], rows: usize,
         // The other half of the bytes stays as it is.
         for row in 0..rows {
             let at = row * stride;
-            let bytes = super::resize::load(s, plane, at);
+            let bytes = s.load(&plane[at..]);
             let new = s.load16(&from[(row + margin) * lanes..]);
             let old = half(s, !upper, bytes);
             let packed = if upper { s.pack16_u8(old, new) } else { s.pack16_u8(new, old) };

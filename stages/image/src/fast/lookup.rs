@@ -129,7 +129,7 @@ impl Kernel for Copy<'_> {
                 let to = self.out.row_mut(channel, row);
                 // Rows are padded to an odd number of lines, so the second vector may lie behind the end.
                 for at in (0..columns).step_by(2 * S::BYTES) {
-                    let pair = [load(s, from, at), load(s, from, (at + S::BYTES).min(from.len()))];
+                    let pair = [s.load(&from[at..]), load(s, from, (at + S::BYTES).min(from.len()))];
                     let [one, two] = s.look_up(&table, pair);
                     s.store(one, &mut to[at..]);
                     if at + S::BYTES < columns {

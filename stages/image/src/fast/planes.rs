@@ -27,12 +27,14 @@ impl Bytes {
         }
     }
 
+    #[inline(always)]
     pub(super) fn get(&self) -> &[u8] {
         let (lines, bytes) = (&self.0[..], self.0.len() * LINE);
         // SAFETY: a `Line` is 64 bytes without padding, and any byte is valid.
         unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), bytes) }
     }
 
+    #[inline(always)]
     pub(super) fn get_mut(&mut self) -> &mut [u8] {
         let bytes = self.0.len() * LINE;
         // SAFETY: a `Line` is 64 bytes without padding, and any byte is valid.
@@ -63,7 +65,7 @@ impl Planes {
     pub(super) fn reshape(&mut self, rows: usize, columns: usize) {
         (self.rows, self.columns) = (rows, columns);
         self.stride = (columns.div_ceil(LINE) | 1) * LINE;
-        self.bytes.reserve(CHANNELS * self.plane_bytes());
+        self.bytes.reserve(CHANNELS * self.plane_bytes() + LINE);
     }
 
     /// Rows of each plane.
@@ -80,17 +82,20 @@ impl Planes {
         self.stride
     }
 
+    #[inline(always)]
     fn plane_bytes(&self) -> usize {
         self.rows.next_multiple_of(TILE) * self.stride
     }
 
-    /// One plane, padding included.
+    /// One plane, padding included, and as much behind it as a vector that begins in it may read.
+    #[inline(always)]
     pub(super) fn plane(&self, channel: usize) -> &[u8] {
         let bytes = self.plane_bytes();
-        &self.bytes.get()[channel * bytes..(channel + 1) * bytes]
+        &self.bytes.get()[channel * bytes..(channel + 1) * bytes + LINE]
     }
 
     /// All planes one after the other, padding included, to be written.
+    #[inline(always)]
     pub(super) fn planes_mut(&mut self) -> [&mut [u8]; CHANNELS] {
         let bytes = self.plane_bytes();
         let (red, rest) = self.bytes.get_mut().split_at_mut(bytes);
@@ -99,12 +104,14 @@ impl Planes {
     }
 
     /// One row of a plane, with its padding.
+    #[inline(always)]
     pub fn row(&self, channel: usize, row: usize) -> &[u8] {
         let at = channel * self.plane_bytes() + row * self.stride;
         &self.bytes.get()[at..at + self.stride]
     }
 
     /// One row of a plane, with its padding, to be written.
+    #[inline(always)]
     pub(super) fn row_mut(&mut self, channel: usize, row: usize) -> &mut [u8] {
         let at = channel * self.plane_bytes() + row * self.stride;
         let stride = self.stride;
@@ -112,9 +119,11 @@ impl Planes {
     }
 
     /// The same row of all planes, with its padding, to be written.
+    #[inline(always)]
     pub(super) fn pixels_mut(&mut self, row: usize) -> [&mut [u8]; CHANNELS] {
         let (at, stride) = (row * self.stride, self.stride);
-        self.planes_mut().map(|plane| &mut plane[at..at + stride])
+        let [red, green, blue] = self.planes_mut();
+        [&mut red[at..at + stride], &mut green[at..at + stride], &mut blue[at..at + stride]]
     }
 
     /// Makes the second and the third plane what the first is.
@@ -182,12 +191,14 @@ impl<'a> View<'a> {
     }
 
     /// Where row `row` of the picture begins in a plane, at column `column` of the picture.
+    #[inline(always)]
     pub(super) fn offset(&self, row: usize, column: usize) -> usize {
         let row = if self.reversed { self.planes.rows - 1 - row } else { row - self.top };
         row * self.planes.stride + (column - self.left)
     }
 
     /// A plane's bytes from a row and column of the picture on.
+    #[inline(always)]
     pub(super) fn from(&self, channel: usize, row: usize, column: usize) -> &'a [u8] {
         &self.planes.plane(channel)[self.offset(row, column)..]
     }

@@ -119,8 +119,8 @@ fn add_up<S: Simd>(s: S, plane: &[u8], start: usize, stride: isize, rows: usize,
     for (number, pair) in pairs.iter().enumerate() {
         // Zero weights may lie behind the last row, which then stands in.
         let (first, second) = ((2 * number).min(rows - 1), (2 * number + 1).min(rows - 1));
-        let one = load(s, plane, start.wrapping_add_signed(stride * first as isize));
-        let two = load(s, plane, start.wrapping_add_signed(stride * second as isize));
+        let one = s.load(&plane[start.wrapping_add_signed(stride * first as isize)..]);
+        let two = s.load(&plane[start.wrapping_add_signed(stride * second as isize)..]);
         let values = s.pairs(one, two);
         let (weight_high, weight_low) = (s.splat32(pair.high), s.splat32(pair.low));
         for part in 0..4 {

@@ -41,7 +41,8 @@ impl Source<'_> {
     fn pixel(&self, x: isize, y: isize) -> Quad {
         let x = x.clamp(0, self.rows as isize - 1) as usize - self.window.rows.start;
         let y = y.clamp(0, self.columns as isize - 1) as usize - self.window.columns.start;
-        self.quads[x * self.window.columns.len() + y].to_le_bytes().map(f64::from)
+        let [red, green, blue, spare] = self.quads[x * self.window.columns.len() + y].to_le_bytes();
+        [red.into(), green.into(), blue.into(), spare.into()]
     }
 }
 
@@ -59,15 +60,15 @@ impl Kernel for Map<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         match self.resample {
-            Resample::Bilinear => self.each(bilinear),
-            Resample::Bicubic => self.each(bicubic),
+            Resample::Bilinear => self.each::<false>(),
+            Resample::Bicubic => self.each::<true>(),
         }
     }
 }
 
 impl Map<'_> {
     #[inline(always)]
-    fn each(self, sample: impl Fn(&Source<'_>, f64, f64) -> Quad) {
+    fn each<const BICUBIC: bool>(self) {
         let Self { source, window, matrix, out, .. } = self;
         let [a, b, c, d, e, f] = *matrix;
         let (width, height) = (source.rows as f64, source.columns as f64);
@@ -80,8 +81,10 @@ impl Map<'_> {
                 let (x, y) = ((ax + b * y) + c, (dx + e * y) + f);
                 let colour = if 0.0 <= x && x < width && 0.0 <= y && y < height {
                     // The cast clamps and truncates.
-                    let [red, green, blue, _] = sample(&source, x - 0.5, y - 0.5).map(|value| value as u8);
-                    [red, green, blue]
+                    let (x, y) = (x - 0.5, y - 0.5);
+                    let colour = if BICUBIC { bicubic(&source, x, y) } else { bilinear(&source, x, y) };
+                    let [red, green, blue, _] = colour;
+                    [red as u8, green as u8, blue as u8]
                 } else {
                     FILL
                 };
@@ -98,13 +101,18 @@ fn bilinear(source: &Source<'_>, x: f64, y: f64) -> Quad {
     let (whole_x, whole_y) = (x.floor(), y.floor());
     let (dx, dy) = (x - whole_x, y - whole_y);
     let (x, y) = (whole_x as isize, whole_y as isize);
-    let row = |y: isize| {
-        let (from, to) = (source.pixel(x, y), source.pixel(x + 1, y));
-        let out: Quad = std::array::from_fn(|c| line(from[c], to[c], dx));
-        out
-    };
-    let (upper, lower) = (row(y), row(y + 1));
-    std::array::from_fn(|c| line(upper[c], lower[c], dy))
+    let upper = between(source.pixel(x, y), source.pixel(x + 1, y), dx);
+    let lower = between(source.pixel(x, y + 1), source.pixel(x + 1, y + 1), dx);
+    between(upper, lower, dy)
+}
+
+#[inline(always)]
+fn between(from: Quad, to: Quad, t: f64) -> Quad {
+    let mut out = from;
+    for channel in 0..4 {
+        out[channel] = line(from[channel], to[channel], t);
+    }
+    out
 }
 
 #[inline(always)]
@@ -112,10 +120,20 @@ fn bicubic(source: &Source<'_>, x: f64, y: f64) -> Quad {
     let (whole_x, whole_y) = (x.floor(), y.floor());
     let (dx, dy) = (x - whole_x, y - whole_y);
     let (x, y) = (whole_x as isize, whole_y as isize);
-    let rows = [-1, 0, 1, 2].map(|step| {
-        let taps = [-1, 0, 1, 2].map(|across| source.pixel(x + across, y + step));
-        let out: Quad = std::array::from_fn(|c| cubic([taps[0][c], taps[1][c], taps[2][c], taps[3][c]], dx));
-        out
-    });
-    std::array::from_fn(|c| cubic([rows[0][c], rows[1][c], rows[2][c], rows[3][c]], dy))
+    let mut rows = [[0.0; 4]; 4];
+    for (step, row) in rows.iter_mut().enumerate() {
+        let y = y - 1 + step as isize;
+        let taps = [source.pixel(x - 1, y), source.pixel(x, y), source.pixel(x + 1, y), source.pixel(x + 2, y)];
+        *row = through(taps, dx);
+    }
+    through(rows, dy)
+}
+
+#[inline(always)]
+fn through([a, b, c, d]: [Quad; 4], t: f64) -> Quad {
+    let mut out = a;
+    for channel in 0..4 {
+        out[channel] = cubic([a[channel], b[channel], c[channel], d[channel]], t);
+    }
+    out
 }

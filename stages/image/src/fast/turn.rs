@@ -1,5 +1,7 @@
 //! Turning: rows become columns. And from interleaved colours to planes and back.
 
+use mugs_simd::{Kernel, Simd, Vectors};
+
 use super::planes::{Planes, TILE, View, Window};
 use crate::Image;
 use crate::image::CHANNELS;
@@ -56,53 +58,65 @@ pub fn turned(view: &View<'_>, window: &Window, out: &mut Planes) {
 #[inline(always)]
 fn read(view: &View<'_>, channel: usize, window: &Window, top: usize, left: usize) -> Tile {
     let last = window.rows.end - 1;
-    std::array::from_fn(|row| {
-        let bytes = view.from(channel, (window.rows.start + top + row).min(last), window.columns.start + left);
-        match bytes.first_chunk() {
-            Some(chunk) => *chunk,
-            // The planes' very last bytes.
-            None => std::array::from_fn(|at| bytes.get(at).copied().unwrap_or(0)),
+    let plane = view.planes.plane(channel);
+    let mut tile = [[0; TILE]; TILE];
+    for (row, bytes) in tile.iter_mut().enumerate() {
+        let at = view.offset((window.rows.start + top + row).min(last), window.columns.start + left);
+        match plane[at..].first_chunk() {
+            Some(chunk) => *bytes = *chunk,
+            // The plane's very last bytes.
+            None => bytes[..plane.len() - at].copy_from_slice(&plane[at..]),
         }
-    })
+    }
+    tile
 }
 
 /// Puts a picture of interleaved colours into planes whose rows are its columns.
-pub fn columns_of(image: &Image, out: &mut Planes) {
+pub fn columns_of(vectors: Vectors, image: &Image, out: &mut Planes) {
     out.reshape(image.width, image.height);
-    let stride = out.stride();
-    let mut targets = out.planes_mut();
-    for top in (0..image.height).step_by(TILE) {
-        for left in (0..image.width).step_by(TILE) {
-            let mut tiles = [[[0; TILE]; TILE]; CHANNELS];
-            for row in 0..TILE {
-                let y = (top + row).min(image.height - 1);
-                let colours = &image.pixels[(y * image.width + left) * CHANNELS..];
-                let split = match colours.first_chunk() {
-                    Some(colours) => split(colours),
-                    None => {
-                        let mut padded = [0; TILE * CHANNELS];
-                        padded[..colours.len()].copy_from_slice(colours);
-                        split(&padded)
+    vectors.run(ColumnsOf { image, out });
+}
+
+struct ColumnsOf<'a> {
+    image: &'a Image,
+    out: &'a mut Planes,
+}
+
+impl Kernel for ColumnsOf<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { image, out } = self;
+        let stride = out.stride();
+        let mut targets = out.planes_mut();
+        for top in (0..image.height).step_by(TILE) {
+            for left in (0..image.width).step_by(TILE) {
+                let mut tiles = [[[0; TILE]; TILE]; CHANNELS];
+                for row in 0..TILE {
+                    let y = (top + row).min(image.height - 1);
+                    let colours = &image.pixels[(y * image.width + left) * CHANNELS..];
+                    let split = match colours.first_chunk() {
+                        Some(colours) => s.split_colours(colours),
+                        None => {
+                            let mut padded = [0; TILE * CHANNELS];
+                            padded[..colours.len()].copy_from_slice(colours);
+                            s.split_colours(&padded)
+                        }
+                    };
+                    for (tile, bytes) in tiles.iter_mut().zip(split) {
+                        tile[row] = bytes;
                     }
-                };
-                for (tile, bytes) in tiles.iter_mut().zip(split) {
-                    tile[row] = bytes;
                 }
-            }
-            for (target, tile) in targets.iter_mut().zip(&tiles) {
-                for (column, bytes) in turn(tile).iter().enumerate() {
-                    let at = (left + column) * stride + top;
-                    target[at..at + TILE].copy_from_slice(bytes);
+                for (target, tile) in targets.iter_mut().zip(&tiles) {
+                    for (column, bytes) in turn(tile).iter().enumerate() {
+                        let at = (left + column) * stride + top;
+                        target[at..at + TILE].copy_from_slice(bytes);
+                    }
                 }
             }
         }
     }
-}
-
-/// 16 colours as 16 bytes of each channel.
-#[inline(always)]
-fn split(colours: &[u8; TILE * CHANNELS]) -> [[u8; TILE]; CHANNELS] {
-    std::array::from_fn(|channel| std::array::from_fn(|at| colours[at * CHANNELS + channel]))
 }
 
 /// Puts a window into one plane of four bytes a pixel: red, green, blue and nothing.
@@ -111,10 +125,12 @@ pub(super) fn quads(view: &View<'_>, window: &Window, out: &mut Vec<u32>) {
     out.clear();
     out.reserve(window.rows.len() * columns);
     for row in window.rows.clone() {
-        let [red, green, blue] =
-            std::array::from_fn(|channel| &view.from(channel, row, window.columns.start)[..columns]);
-        let colours = red.iter().zip(green).zip(blue);
-        out.extend(colours.map(|((&r, &g), &b)| u32::from_le_bytes([r, g, b, 0])));
+        let red = &view.from(0, row, window.columns.start)[..columns];
+        let green = &view.from(1, row, window.columns.start)[..columns];
+        let blue = &view.from(2, row, window.columns.start)[..columns];
+        for at in 0..columns {
+            out.push(u32::from_le_bytes([red[at], green[at], blue[at], 0]));
+        }
     }
 }
 

@@ -101,6 +101,7 @@ fn bilinear(image: &Image, x: f64, y: f64) -> [u8; 3] {
     std::array::from_fn(|c| line(upper[c], lower[c], dy) as u8)
 }
 
+#[inline(always)]
 pub(crate) fn line(from: f64, to: f64, t: f64) -> f64 {
     from + (to - from) * t
 }
@@ -123,6 +124,7 @@ fn bicubic(image: &Image, x: f64, y: f64) -> [u8; 3] {
 }
 
 /// The cubic through four values at `t` between the second and the third, a = -1, in the reference's order.
+#[inline(always)]
 pub(crate) fn cubic([v1, v2, v3, v4]: [f64; 4], t: f64) -> f64 {
     let p2 = -v1 + v3;
     let p3 = 2.0 * (v1 - v2) + v3 - v4;
