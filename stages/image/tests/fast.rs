@@ -252,6 +252,18 @@ fn transposed_blur(vectors: Vectors, planes: &mut Planes, radius: f64) {
     fast::turn(&View::whole(&standing, false), &Window::whole(columns, rows), planes);
 }
 
+/// Radii from nothing over those whose box is all middle to whole boxes.
+#[test]
+fn blurs_of_the_smallest_radii() {
+    let image = noise(9, 7, false, 5);
+    for radius in [0.0, 1e-30, 1e-8, 0.0004, 0.002, 0.01, 0.05, 0.1, 0.8164966] {
+        let wanted = after(&image, |image| ops::gaussian_blur(image, radius));
+        for vectors in all_vectors() {
+            assert_eq!(in_place(&image, |planes| transposed_blur(vectors, planes, radius)), wanted, "{radius}");
+        }
+    }
+}
+
 /// All 2^24 colours, at some shifts: those of the jitter's ends, none, and odd ones.
 #[test]
 fn the_hue_of_every_colour() {

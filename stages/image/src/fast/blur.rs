@@ -35,7 +35,8 @@ impl Blur {
     pub fn blur(&mut self, vectors: Vectors, planes: &mut Planes, channels: usize, radius: f64) {
         let filter = BoxBlur::for_sigma(radius as f32);
         assert!(filter.whole <= WIDEST, "a box of {} pixels on each side is too wide", filter.whole);
-        if filter.radius != 0.0 {
+        // A box so narrow that its middle takes all the weight changes nothing; that weight would not fit its halves.
+        if filter.radius != 0.0 && filter.weight < 1 << 24 {
             vectors.run(Both { lines: &mut self.lines, planes, channels, filter });
         }
     }

@@ -53,6 +53,8 @@ pub struct Planes {
     /// Bytes from row to row: an odd number of cache lines, so that the rows of a column do not share one cache set.
     stride: usize,
     bytes: Bytes,
+    /// Scratch for filling them from a picture.
+    pub(super) band: Bytes,
 }
 
 impl Planes {

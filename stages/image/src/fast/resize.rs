@@ -116,22 +116,32 @@ fn add_up<S: Simd>(s: S, plane: &[u8], start: usize, stride: isize, rows: usize,
     let zero = s.zero();
     let mut high = [zero; 4];
     let mut low = [s.splat32(HALF); 4];
-    for (number, pair) in pairs.iter().enumerate() {
-        // Zero weights may lie behind the last row, which then stands in.
-        let (first, second) = ((2 * number).min(rows - 1), (2 * number + 1).min(rows - 1));
-        let one = s.load(&plane[start.wrapping_add_signed(stride * first as isize)..]);
-        let two = s.load(&plane[start.wrapping_add_signed(stride * second as isize)..]);
-        let values = s.pairs(one, two);
-        let (weight_high, weight_low) = (s.splat32(pair.high), s.splat32(pair.low));
-        for part in 0..4 {
-            high[part] = s.dot16(high[part], values[part], weight_high);
-            low[part] = s.dot16(low[part], values[part], weight_low);
-        }
+    // Pairs of rows that are both there; behind them weights are zero, but for the last row of an odd number.
+    let (both, rest) = pairs.split_at(pairs.len().min(rows / 2));
+    let mut at = start;
+    for pair in both {
+        let next = at.wrapping_add_signed(stride);
+        add_pair(s, s.load(&plane[at..]), s.load(&plane[next..]), pair, &mut high, &mut low);
+        at = next.wrapping_add_signed(stride);
+    }
+    if let (Some(pair), 1) = (rest.first(), rows % 2) {
+        add_pair(s, s.load(&plane[at..]), zero, pair, &mut high, &mut low);
     }
     for part in 0..4 {
         low[part] = s.sra32(s.add32(s.sll32(high[part], LOW_BITS), low[part]), FRACTION_BITS as i32);
     }
     s.narrow(low)
+}
+
+/// Adds the products of two rows with their weights.
+#[inline(always)]
+fn add_pair<S: Simd>(s: S, one: S::I, two: S::I, pair: &Pair, high: &mut [S::I; 4], low: &mut [S::I; 4]) {
+    let values = s.pairs(one, two);
+    let (weight_high, weight_low) = (s.splat32(pair.high), s.splat32(pair.low));
+    for part in 0..4 {
+        high[part] = s.dot16(high[part], values[part], weight_high);
+        low[part] = s.dot16(low[part], values[part], weight_low);
+    }
 }
 
 /// A vector at a place of a plane; behind the plane's end are zeros.

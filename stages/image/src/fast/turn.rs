@@ -2,7 +2,7 @@
 
 use mugs_simd::{Kernel, Simd, Vectors};
 
-use super::planes::{Planes, TILE, View, Window};
+use super::planes::{Bytes, Planes, TILE, View, Window};
 use crate::Image;
 use crate::image::CHANNELS;
 
@@ -74,11 +74,14 @@ fn read(view: &View<'_>, channel: usize, window: &Window, top: usize, left: usiz
 /// Puts a picture of interleaved colours into planes whose rows are its columns.
 pub fn columns_of(vectors: Vectors, image: &Image, out: &mut Planes) {
     out.reshape(image.width, image.height);
-    vectors.run(ColumnsOf { image, out });
+    let mut band = std::mem::take(&mut out.band);
+    vectors.run(ColumnsOf { image, band: &mut band, out });
+    out.band = band;
 }
 
 struct ColumnsOf<'a> {
     image: &'a Image,
+    band: &'a mut Bytes,
     out: &'a mut Planes,
 }
 
@@ -87,34 +90,50 @@ impl Kernel for ColumnsOf<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { image, out } = self;
+        let Self { image, band, out } = self;
         let stride = out.stride();
-        let mut targets = out.planes_mut();
+        let width = image.width.next_multiple_of(TILE);
+        band.reserve(CHANNELS * TILE * width);
+        let band = band.get_mut();
         for top in (0..image.height).step_by(TILE) {
-            for left in (0..image.width).step_by(TILE) {
-                let mut tiles = [[[0; TILE]; TILE]; CHANNELS];
-                for row in 0..TILE {
-                    let y = (top + row).min(image.height - 1);
-                    let colours = &image.pixels[(y * image.width + left) * CHANNELS..];
-                    let split = match colours.first_chunk() {
-                        Some(colours) => s.split_colours(colours),
-                        None => {
-                            let mut padded = [0; TILE * CHANNELS];
-                            padded[..colours.len()].copy_from_slice(colours);
-                            s.split_colours(&padded)
-                        }
-                    };
-                    for (tile, bytes) in tiles.iter_mut().zip(split) {
-                        tile[row] = bytes;
+            // A band of rows is split into channels first: reading row by row is what memory is fastest at.
+            for row in 0..TILE {
+                let y = (top + row).min(image.height - 1);
+                split_row(s, &image.pixels[y * image.width * CHANNELS..], image.width, &mut band[row * width..], width);
+            }
+            for (channel, target) in out.planes_mut().into_iter().enumerate() {
+                let band = &band[channel * TILE * width..][..TILE * width];
+                for left in (0..image.width).step_by(TILE) {
+                    let mut tile = [[0; TILE]; TILE];
+                    for (row, bytes) in tile.iter_mut().enumerate() {
+                        bytes.copy_from_slice(&band[row * width + left..][..TILE]);
                     }
-                }
-                for (target, tile) in targets.iter_mut().zip(&tiles) {
-                    for (column, bytes) in turn(tile).iter().enumerate() {
+                    for (column, bytes) in turn(&tile).iter().enumerate() {
                         let at = (left + column) * stride + top;
                         target[at..at + TILE].copy_from_slice(bytes);
                     }
                 }
             }
+        }
+    }
+}
+
+/// Splits a row of colours into a row of each of the band's channels.
+#[inline(always)]
+fn split_row<S: Simd>(s: S, colours: &[u8], count: usize, band: &mut [u8], width: usize) {
+    for left in (0..count).step_by(TILE) {
+        let colours = &colours[left * CHANNELS..];
+        let split = match colours.first_chunk() {
+            Some(colours) => s.split_colours(colours),
+            // The picture's very last bytes.
+            None => {
+                let mut padded = [0; TILE * CHANNELS];
+                padded[..colours.len()].copy_from_slice(colours);
+                s.split_colours(&padded)
+            }
+        };
+        for (channel, bytes) in split.iter().enumerate() {
+            band[channel * TILE * width + left..][..TILE].copy_from_slice(bytes);
         }
     }
 }
