@@ -8,8 +8,8 @@
 //! Every arrow is a bounded channel and keeps the order; how long each may grow is said here and nowhere else.
 
 use anyhow::Result;
-use mugs_data::batch::{BatchConfig, Batcher};
 use mugs_data::Picture;
+use mugs_data::batch::{BatchConfig, Batcher};
 use mugs_data::crop::{Cropper, Planner, Profile};
 use mugs_data::decode::{CpuDecode, Skipping, Warnings};
 use mugs_data::fetch::{Cursor, Fetch, Retries, Span};
@@ -50,13 +50,7 @@ pub struct DataStages {
 }
 
 /// Starts the data stages of one rank at `start`, for `epochs` epochs in all. The crops' work is counted in `profile`.
-pub fn start(
-    config: &RunConfig,
-    set: ShardSet,
-    start: Cursor,
-    epochs: u32,
-    profile: &Profile,
-) -> Result<DataStages> {
+pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32, profile: &Profile) -> Result<DataStages> {
     let share = Share { rank: 0, world: 1 };
     let span = Span { share, global_batch: config.global_batch(share.world), start, epochs };
     let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;

@@ -48,7 +48,13 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
         tracing::info!("nothing is left to do: step {} is done", training.steps_done());
         return Ok(ExitCode::SUCCESS);
     }
-    let stages = topology::start(training.config(), set, training.cursor(), training.config().epochs as u32, &Profile::default())?;
+    let stages = topology::start(
+        training.config(),
+        set,
+        training.cursor(),
+        training.config().epochs as u32,
+        &Profile::default(),
+    )?;
     let exporter = Exporter::install(stages.batches.meters())?;
     let meters = TrainMeters::register();
     let _server = status(training.config(), exporter)?;

@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod common;
+mod on_vectors;
 
 use std::collections::HashMap;
 
 use common::{input, sha256, sha256_f32};
 use mugs_image::Image;
+use mugs_image::fast::{Blur, Maps};
 use mugs_image::ops::{self, BoxBlur, Filter, Rect, Resample, tensor::Normaliser};
+use mugs_simd::{Level, Vectors};
 use mugs_test_support::{golden, skip, tally};
+use on_vectors::Operator;
 use serde_json::Value;
 
 #[derive(serde::Deserialize)]
@@ -105,6 +109,69 @@ fn changed(op: &str, image: &mut Image, p: &Params) {
         "Equalize" => ops::equalize(image),
         "Invert" => ops::invert(image),
         _ => panic!("no operator {op}"),
+    }
+}
+
+/// A case as an operator of the vector path; none if it has none.
+fn vectorised(op: &str, image: &Image, p: &Params) -> Option<Operator> {
+    let factor = |name: &str| p.f64(name) as f32;
+    let whole = || Rect { top: 0, left: 0, height: image.height, width: image.width };
+    let square = |area: Rect, width: usize, height: usize| {
+        (p.filter() == Filter::Bicubic && width == height).then_some(Operator::Crop(area, width))
+    };
+    let (width, height) = (image.width as f64, image.height as f64);
+    let maps = |maps: Maps| Some(Operator::Maps(maps));
+    let map = |matrix: [f64; 6]| Some(Operator::Map(matrix, p.resample()));
+    match op {
+        "resize" => square(whole(), p.size("width"), p.size("height")),
+        "resized_crop" => square(p.area(), p.size("out_width"), p.size("out_height")),
+        "grayscale" => Some(Operator::Grayscale),
+        "brightness" | "Brightness" => Some(Operator::Brightness(factor("factor"))),
+        "contrast" | "Contrast" => Some(Operator::Contrast(factor("factor"))),
+        "saturation" | "Color" => Some(Operator::Saturation(factor("factor"))),
+        "Sharpness" => Some(Operator::Sharpness(factor("factor"))),
+        "hue" => Some(Operator::Hue(p.f64("factor"))),
+        "gaussian_blur" => Blur::can(p.f64("radius")).then(|| Operator::Blur(p.f64("radius"))),
+        "solarize" => maps(Maps::solarize(p.int("threshold") as i32)),
+        "Solarize" => maps(Maps::solarize(p.int("thresh") as i32)),
+        "SolarizeAdd" => maps(Maps::solarize_add(p.int("add") as i32)),
+        "Posterize" => maps(Maps::posterize(p.int("bits") as u32)),
+        "Invert" => maps(Maps::invert()),
+        "AutoContrast" => Some(Operator::AutoContrast),
+        "Equalize" => Some(Operator::Equalize),
+        "affine" => map(p.numbers("matrix")),
+        "Rotate" => on_vectors::rotation(image, p.f64("degrees"), p.resample()),
+        "ShearX" => map([1.0, p.f64("factor"), 0.0, 0.0, 1.0, 0.0]),
+        "ShearY" => map([1.0, 0.0, 0.0, p.f64("factor"), 1.0, 0.0]),
+        "TranslateX" => map([1.0, 0.0, p.f64("pixels"), 0.0, 1.0, 0.0]),
+        "TranslateY" => map([1.0, 0.0, 0.0, 0.0, 1.0, p.f64("pixels")]),
+        "TranslateXRel" => map([1.0, 0.0, p.f64("pct") * width, 0.0, 1.0, 0.0]),
+        "TranslateYRel" => map([1.0, 0.0, 0.0, 0.0, 1.0, p.f64("pct") * height]),
+        _ => None,
+    }
+}
+
+/// Every case that has a vector path, on every kind of vectors that there is.
+#[test]
+fn golden_operators_on_vectors() {
+    let text = std::fs::read_to_string(golden("augment/ops.jsonl")).unwrap();
+    let mut inputs: HashMap<String, Option<Image>> = HashMap::new();
+    for level in Level::available() {
+        let Some(vectors) = Vectors::of(level) else { continue };
+        let (mut ran, mut wrong) = (0, Vec::new());
+        for line in text.lines() {
+            let case: Case = serde_json::from_str(line).unwrap();
+            let source = inputs.entry(case.image.clone()).or_insert_with(|| input(&case.image));
+            let Some(source) = source else { continue };
+            let Some(operator) = vectorised(&case.op, source, &Params(&case.params)) else { continue };
+            let out = on_vectors::run(vectors, source, &operator);
+            ran += 1;
+            if (out.width, out.height) != (case.width, case.height) || sha256(&out.pixels) != case.sha256 {
+                wrong.push(format!("{} {} {} {}", case.id, case.image, case.op, case.params));
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {ran} differ on {level}:\n{}", wrong.len(), wrong.join("\n"));
+        tally(&format!("operators-{level}"), ran, "cases");
     }
 }
 

@@ -52,8 +52,7 @@ impl Taps {
         fraction: impl Fn(usize) -> f64,
     ) {
         for at in (0..count).step_by(S::BYTES) {
-            let values =
-                [load(s, lines[0], at), load(s, lines[1], at), load(s, lines[2], at), load(s, lines[3], at)];
+            let values = [load(s, lines[0], at), load(s, lines[1], at), load(s, lines[2], at), load(s, lines[3], at)];
             let (found, doubtful) = match self.resample {
                 Resample::Bilinear => self.bilinear(s, values[1], values[2]),
                 Resample::Bicubic => self.bicubic(s, values),

@@ -93,10 +93,7 @@ fn weigh<S: Simd>(s: S, inside: S::I, fringe: S::I, [low, high]: [S::I; 2]) -> S
     let half = s.splat32(1 << 23);
     let (first, second) = (s.lo16(inside, fringe), s.hi16(inside, fringe));
     let carried = [s.sra32(s.dot16(half, first, low), 12), s.sra32(s.dot16(half, second, low), 12)];
-    s.pack32_i16(
-        s.sra32(s.dot16(carried[0], first, high), 12),
-        s.sra32(s.dot16(carried[1], second, high), 12),
-    )
+    s.pack32_i16(s.sra32(s.dot16(carried[0], first, high), 12), s.sra32(s.dot16(carried[1], second, high), 12))
 }
 
 /// Three passes along a row.

@@ -49,7 +49,11 @@ impl Kernel for Sharpness<'_> {
                 let mut at = first;
                 while at < last {
                     let count = (last - at).min(S::BYTES);
-                    let sharp = sharpened(s, [&lines[0][at - first..], &lines[1][at - first..], &lines[2][at - first..]], factor);
+                    let sharp = sharpened(
+                        s,
+                        [&lines[0][at - first..], &lines[1][at - first..], &lines[2][at - first..]],
+                        factor,
+                    );
                     let target = &mut target[at - window.columns.start..];
                     if count == S::BYTES {
                         s.store(sharp, target);

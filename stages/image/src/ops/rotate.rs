@@ -1,6 +1,7 @@
 //! Rotation about the middle; right angles move pixels exactly.
 
 use std::f64::consts::PI;
+use std::io::Write;
 
 use super::affine::{Matrix, Resample, affine};
 use super::{hflip, vflip};
@@ -47,7 +48,13 @@ fn modulo(degrees: f64) -> f64 {
 
 /// Rounds to 15 decimals as printing and reading back does, which hides the last bits in which math libraries differ.
 fn round15(value: f64) -> f64 {
-    format!("{value:.15}").parse().unwrap_or(value)
+    // In a buffer of its own, as every strong crop may ask: a sine and a cosine have at most 18 characters.
+    let mut text = [0; 32];
+    let mut rest = &mut text[..];
+    let written = write!(rest, "{value:.15}").is_ok();
+    let length = 32 - rest.len();
+    let text = std::str::from_utf8(&text[..length]).ok().filter(|_| written);
+    text.and_then(|text| text.parse().ok()).unwrap_or(value)
 }
 
 /// Swaps rows and columns of a square picture.
