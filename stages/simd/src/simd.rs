@@ -138,6 +138,17 @@ pub trait Simd: Copy {
     /// The table's entry for every byte of two vectors.
     fn look_up(self, table: &Self::Table, at: [Self::I; 2]) -> [Self::I; 2];
 
+    /// Four f64 lanes, whatever the width: the channels of one pixel.
+    type D: Copy;
+    /// Four bytes as four f64.
+    fn quad(self, bytes: u32) -> Self::D;
+    fn splat_f64(self, value: f64) -> Self::D;
+    fn add_f64(self, a: Self::D, b: Self::D) -> Self::D;
+    fn sub_f64(self, a: Self::D, b: Self::D) -> Self::D;
+    fn mul_f64(self, a: Self::D, b: Self::D) -> Self::D;
+    /// f64 as bytes, truncated and saturated.
+    fn quad_bytes(self, a: Self::D) -> [u8; 4];
+
     /// 16 colours of three bytes, as 16 bytes of each channel.
     fn split_colours(self, colours: &[u8; 48]) -> [[u8; 16]; 3];
 

@@ -202,6 +202,7 @@ impl Simd for Avx2 {
     const BYTES: usize = 32;
     type I = __m256i;
     type F = __m256;
+    type D = __m256d;
     /// Sixteen times sixteen entries, each in both halves.
     type Table = [__m256i; 16];
 
@@ -216,6 +217,15 @@ impl Simd for Avx2 {
     );
 
     instructions! {
+        splat_f64(value: f64) -> __m256d = _mm256_set1_pd(value);
+        add_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_add_pd(a, b);
+        sub_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_sub_pd(a, b);
+        mul_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_mul_pd(a, b);
+        quad(bytes: u32) -> __m256d = _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes as i32)));
+        quad_bytes(a: __m256d) -> [u8; 4] = {
+            let words = _mm_packs_epi32(_mm256_cvttpd_epi32(a), _mm_setzero_si128());
+            _mm_cvtsi128_si32(_mm_packus_epi16(words, words)).to_le_bytes()
+        };
         splat8(value: u8) -> __m256i = _mm256_set1_epi8(value as i8);
         splat16(value: i16) -> __m256i = _mm256_set1_epi16(value);
         splat32(value: i32) -> __m256i = _mm256_set1_epi32(value);
@@ -302,6 +312,7 @@ impl Simd for Avx512 {
     const BYTES: usize = 64;
     type I = __m512i;
     type F = __m512;
+    type D = __m256d;
     /// Four times 64 entries.
     type Table = [__m512i; 4];
 
@@ -316,6 +327,15 @@ impl Simd for Avx512 {
     );
 
     instructions! {
+        splat_f64(value: f64) -> __m256d = _mm256_set1_pd(value);
+        add_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_add_pd(a, b);
+        sub_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_sub_pd(a, b);
+        mul_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_mul_pd(a, b);
+        quad(bytes: u32) -> __m256d = _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes as i32)));
+        quad_bytes(a: __m256d) -> [u8; 4] = {
+            let words = _mm_packs_epi32(_mm256_cvttpd_epi32(a), _mm_setzero_si128());
+            _mm_cvtsi128_si32(_mm_packus_epi16(words, words)).to_le_bytes()
+        };
         splat8(value: u8) -> __m512i = _mm512_set1_epi8(value as i8);
         splat16(value: i16) -> __m512i = _mm512_set1_epi16(value);
         splat32(value: i32) -> __m512i = _mm512_set1_epi32(value);

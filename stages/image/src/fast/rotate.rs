@@ -5,11 +5,7 @@ use mugs_simd::{Kernel, Simd, Vectors};
 use super::planes::{Planes, View, Window};
 use super::turn;
 use crate::image::CHANNELS;
-use crate::ops::affine::{cubic, line};
 use crate::ops::{FILL, Matrix, Resample};
-
-/// Three channels and a spare.
-type Quad = [f64; 4];
 
 /// Writes a window of a turned picture, mapped. `quads` is scratch.
 pub(super) fn map(
@@ -38,11 +34,10 @@ struct Source<'a> {
 impl Source<'_> {
     /// The pixel at x (row) and y (column), edge pixels repeated outwards.
     #[inline(always)]
-    fn pixel(&self, x: isize, y: isize) -> Quad {
+    fn pixel<S: Simd>(&self, s: S, x: isize, y: isize) -> S::D {
         let x = x.clamp(0, self.rows as isize - 1) as usize - self.window.rows.start;
         let y = y.clamp(0, self.columns as isize - 1) as usize - self.window.columns.start;
-        let [red, green, blue, spare] = self.quads[x * self.window.columns.len() + y].to_le_bytes();
-        [red.into(), green.into(), blue.into(), spare.into()]
+        s.quad(self.quads[x * self.window.columns.len() + y])
     }
 }
 
@@ -58,17 +53,17 @@ impl Kernel for Map<'_> {
     type Out = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         match self.resample {
-            Resample::Bilinear => self.each::<false>(),
-            Resample::Bicubic => self.each::<true>(),
+            Resample::Bilinear => self.each::<S, false>(s),
+            Resample::Bicubic => self.each::<S, true>(s),
         }
     }
 }
 
 impl Map<'_> {
     #[inline(always)]
-    fn each<const BICUBIC: bool>(self) {
+    fn each<S: Simd, const BICUBIC: bool>(self, s: S) {
         let Self { source, window, matrix, out, .. } = self;
         let [a, b, c, d, e, f] = *matrix;
         let (width, height) = (source.rows as f64, source.columns as f64);
@@ -80,11 +75,10 @@ impl Map<'_> {
                 let y = column as f64 + 0.5;
                 let (x, y) = ((ax + b * y) + c, (dx + e * y) + f);
                 let colour = if 0.0 <= x && x < width && 0.0 <= y && y < height {
-                    // The cast clamps and truncates.
-                    let (x, y) = (x - 0.5, y - 0.5);
-                    let colour = if BICUBIC { bicubic(&source, x, y) } else { bilinear(&source, x, y) };
-                    let [red, green, blue, _] = colour;
-                    [red as u8, green as u8, blue as u8]
+                    let place = Place::new(x - 0.5, y - 0.5);
+                    let colour = if BICUBIC { bicubic(s, &source, place) } else { bilinear(s, &source, place) };
+                    let [red, green, blue, _] = s.quad_bytes(colour);
+                    [red, green, blue]
                 } else {
                     FILL
                 };
@@ -96,44 +90,57 @@ impl Map<'_> {
     }
 }
 
-#[inline(always)]
-fn bilinear(source: &Source<'_>, x: f64, y: f64) -> Quad {
-    let (whole_x, whole_y) = (x.floor(), y.floor());
-    let (dx, dy) = (x - whole_x, y - whole_y);
-    let (x, y) = (whole_x as isize, whole_y as isize);
-    let upper = between(source.pixel(x, y), source.pixel(x + 1, y), dx);
-    let lower = between(source.pixel(x, y + 1), source.pixel(x + 1, y + 1), dx);
-    between(upper, lower, dy)
+/// A place between pixels: the pixel before it on each axis, and how far behind that it is.
+struct Place {
+    x: isize,
+    y: isize,
+    dx: f64,
+    dy: f64,
 }
 
-#[inline(always)]
-fn between(from: Quad, to: Quad, t: f64) -> Quad {
-    let mut out = from;
-    for channel in 0..4 {
-        out[channel] = line(from[channel], to[channel], t);
+impl Place {
+    #[inline(always)]
+    fn new(x: f64, y: f64) -> Self {
+        let (whole_x, whole_y) = (x.floor(), y.floor());
+        Self { x: whole_x as isize, y: whole_y as isize, dx: x - whole_x, dy: y - whole_y }
     }
-    out
 }
 
 #[inline(always)]
-fn bicubic(source: &Source<'_>, x: f64, y: f64) -> Quad {
-    let (whole_x, whole_y) = (x.floor(), y.floor());
-    let (dx, dy) = (x - whole_x, y - whole_y);
-    let (x, y) = (whole_x as isize, whole_y as isize);
-    let mut rows = [[0.0; 4]; 4];
+fn bilinear<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -> S::D {
+    let (dx, dy) = (s.splat_f64(dx), s.splat_f64(dy));
+    let upper = between(s, source.pixel(s, x, y), source.pixel(s, x + 1, y), dx);
+    let lower = between(s, source.pixel(s, x, y + 1), source.pixel(s, x + 1, y + 1), dx);
+    between(s, upper, lower, dy)
+}
+
+/// `from + (to - from) * t`, as `ops::affine` has it.
+#[inline(always)]
+fn between<S: Simd>(s: S, from: S::D, to: S::D, t: S::D) -> S::D {
+    s.add_f64(from, s.mul_f64(s.sub_f64(to, from), t))
+}
+
+#[inline(always)]
+fn bicubic<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -> S::D {
+    let (dx, dy) = (s.splat_f64(dx), s.splat_f64(dy));
+    let mut rows = [dx; 4];
     for (step, row) in rows.iter_mut().enumerate() {
         let y = y - 1 + step as isize;
-        let taps = [source.pixel(x - 1, y), source.pixel(x, y), source.pixel(x + 1, y), source.pixel(x + 2, y)];
-        *row = through(taps, dx);
+        let taps =
+            [source.pixel(s, x - 1, y), source.pixel(s, x, y), source.pixel(s, x + 1, y), source.pixel(s, x + 2, y)];
+        *row = through(s, taps, dx);
     }
-    through(rows, dy)
+    through(s, rows, dy)
 }
 
+/// The cubic of `ops::affine`, operation by operation.
 #[inline(always)]
-fn through([a, b, c, d]: [Quad; 4], t: f64) -> Quad {
-    let mut out = a;
-    for channel in 0..4 {
-        out[channel] = cubic([a[channel], b[channel], c[channel], d[channel]], t);
-    }
-    out
+fn through<S: Simd>(s: S, [a, b, c, d]: [S::D; 4], t: S::D) -> S::D {
+    // -a + c and c - a, and -a + b and b - a, are the same number.
+    let p2 = s.sub_f64(c, a);
+    let difference = s.sub_f64(a, b);
+    let p3 = s.sub_f64(s.add_f64(s.add_f64(difference, difference), c), d);
+    let p4 = s.add_f64(s.sub_f64(s.sub_f64(b, a), c), d);
+    let sum = s.add_f64(p3, s.mul_f64(t, p4));
+    s.add_f64(b, s.mul_f64(t, s.add_f64(p2, s.mul_f64(t, sum))))
 }
