@@ -22,6 +22,8 @@ pub trait Simd: Copy {
     type I: Copy;
     /// f32 lanes, as many as 32-bit integers.
     type F: Copy;
+    /// f64 lanes, half as many as f32 lanes.
+    type D: Copy;
 
     /// The first [`BYTES`](Self::BYTES) of a slice.
     ///
@@ -58,6 +60,7 @@ pub trait Simd: Copy {
     fn splat16(self, value: i16) -> Self::I;
     fn splat32(self, value: i32) -> Self::I;
     fn splat_f32(self, value: f32) -> Self::F;
+    fn splat_f64(self, value: f64) -> Self::D;
 
     /// Bytes of the lower halves of each 128 bits: a0 b0 a1 b1 …
     fn lo8(self, a: Self::I, b: Self::I) -> Self::I;
@@ -65,6 +68,8 @@ pub trait Simd: Copy {
     fn hi8(self, a: Self::I, b: Self::I) -> Self::I;
     fn lo16(self, a: Self::I, b: Self::I) -> Self::I;
     fn hi16(self, a: Self::I, b: Self::I) -> Self::I;
+    fn lo32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn hi32(self, a: Self::I, b: Self::I) -> Self::I;
     /// i16 to u8, saturating.
     fn pack16_u8(self, a: Self::I, b: Self::I) -> Self::I;
     /// i32 to i16, saturating.
@@ -100,7 +105,12 @@ pub trait Simd: Copy {
     fn sub32(self, a: Self::I, b: Self::I) -> Self::I;
     fn mul32(self, a: Self::I, b: Self::I) -> Self::I;
     fn sll32(self, a: Self::I, bits: i32) -> Self::I;
+    fn srl32(self, a: Self::I, bits: i32) -> Self::I;
     fn sra32(self, a: Self::I, bits: i32) -> Self::I;
+    fn sll64(self, a: Self::I, bits: i32) -> Self::I;
+    fn srl64(self, a: Self::I, bits: i32) -> Self::I;
+    /// The products of the lower halves of 64-bit lanes, as u32: whole, in those lanes.
+    fn mul_u32(self, a: Self::I, b: Self::I) -> Self::I;
     /// All ones where equal.
     fn eq32(self, a: Self::I, b: Self::I) -> Self::I;
     /// All ones where a > b, signed.
@@ -123,6 +133,7 @@ pub trait Simd: Copy {
     fn sub_f32(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul_f32(self, a: Self::F, b: Self::F) -> Self::F;
     fn div_f32(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sqrt_f32(self, a: Self::F) -> Self::F;
     /// a * b + c, rounded once.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// All ones where a < b.
@@ -132,6 +143,14 @@ pub trait Simd: Copy {
     /// f32 lanes of bits.
     fn f32_of(self, a: Self::I) -> Self::F;
 
+    /// Every f32 as f64, in order.
+    fn widen_f32(self, a: Self::F) -> [Self::D; 2];
+    /// Every f64 as f32, to nearest, in order; undoes [`widen_f32`](Self::widen_f32).
+    fn narrow_f64(self, a: [Self::D; 2]) -> Self::F;
+    fn add_f64(self, a: Self::D, b: Self::D) -> Self::D;
+    fn sub_f64(self, a: Self::D, b: Self::D) -> Self::D;
+    fn mul_f64(self, a: Self::D, b: Self::D) -> Self::D;
+
     /// A table ready for [`look_up`](Self::look_up).
     type Table: Copy;
     fn table(self, table: &[u8; 256]) -> Self::Table;
@@ -139,15 +158,15 @@ pub trait Simd: Copy {
     fn look_up(self, table: &Self::Table, at: [Self::I; 2]) -> [Self::I; 2];
 
     /// Four f64 lanes, whatever the width: the channels of one pixel.
-    type D: Copy;
+    type Q: Copy;
     /// Four bytes as four f64.
-    fn quad(self, bytes: u32) -> Self::D;
-    fn splat_f64(self, value: f64) -> Self::D;
-    fn add_f64(self, a: Self::D, b: Self::D) -> Self::D;
-    fn sub_f64(self, a: Self::D, b: Self::D) -> Self::D;
-    fn mul_f64(self, a: Self::D, b: Self::D) -> Self::D;
+    fn quad(self, bytes: u32) -> Self::Q;
+    fn splat_quad(self, value: f64) -> Self::Q;
+    fn add_quad(self, a: Self::Q, b: Self::Q) -> Self::Q;
+    fn sub_quad(self, a: Self::Q, b: Self::Q) -> Self::Q;
+    fn mul_quad(self, a: Self::Q, b: Self::Q) -> Self::Q;
     /// f64 as bytes, truncated and saturated.
-    fn quad_bytes(self, a: Self::D) -> [u8; 4];
+    fn quad_bytes(self, a: Self::Q) -> [u8; 4];
 
     /// 16 colours of three bytes, as 16 bytes of each channel.
     fn split_colours(self, colours: &[u8; 48]) -> [[u8; 16]; 3];

@@ -203,6 +203,7 @@ impl Simd for Avx2 {
     type I = __m256i;
     type F = __m256;
     type D = __m256d;
+    type Q = __m256d;
     /// Sixteen times sixteen entries, each in both halves.
     type Table = [__m256i; 16];
 
@@ -217,10 +218,10 @@ impl Simd for Avx2 {
     );
 
     instructions! {
-        splat_f64(value: f64) -> __m256d = _mm256_set1_pd(value);
-        add_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_add_pd(a, b);
-        sub_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_sub_pd(a, b);
-        mul_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_mul_pd(a, b);
+        splat_quad(value: f64) -> __m256d = _mm256_set1_pd(value);
+        add_quad(a: __m256d, b: __m256d) -> __m256d = _mm256_add_pd(a, b);
+        sub_quad(a: __m256d, b: __m256d) -> __m256d = _mm256_sub_pd(a, b);
+        mul_quad(a: __m256d, b: __m256d) -> __m256d = _mm256_mul_pd(a, b);
         quad(bytes: u32) -> __m256d = _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes as i32)));
         quad_bytes(a: __m256d) -> [u8; 4] = {
             let words = _mm_packs_epi32(_mm256_cvttpd_epi32(a), _mm_setzero_si128());
@@ -230,10 +231,13 @@ impl Simd for Avx2 {
         splat16(value: i16) -> __m256i = _mm256_set1_epi16(value);
         splat32(value: i32) -> __m256i = _mm256_set1_epi32(value);
         splat_f32(value: f32) -> __m256 = _mm256_set1_ps(value);
+        splat_f64(value: f64) -> __m256d = _mm256_set1_pd(value);
         lo8(a: __m256i, b: __m256i) -> __m256i = _mm256_unpacklo_epi8(a, b);
         hi8(a: __m256i, b: __m256i) -> __m256i = _mm256_unpackhi_epi8(a, b);
         lo16(a: __m256i, b: __m256i) -> __m256i = _mm256_unpacklo_epi16(a, b);
         hi16(a: __m256i, b: __m256i) -> __m256i = _mm256_unpackhi_epi16(a, b);
+        lo32(a: __m256i, b: __m256i) -> __m256i = _mm256_unpacklo_epi32(a, b);
+        hi32(a: __m256i, b: __m256i) -> __m256i = _mm256_unpackhi_epi32(a, b);
         pack16_u8(a: __m256i, b: __m256i) -> __m256i = _mm256_packus_epi16(a, b);
         pack32_i16(a: __m256i, b: __m256i) -> __m256i = _mm256_packs_epi32(a, b);
         pack16_i8(a: __m256i, b: __m256i) -> __m256i = _mm256_packs_epi16(a, b);
@@ -257,7 +261,11 @@ impl Simd for Avx2 {
         sub32(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi32(a, b);
         mul32(a: __m256i, b: __m256i) -> __m256i = _mm256_mullo_epi32(a, b);
         sll32(a: __m256i, bits: i32) -> __m256i = _mm256_sll_epi32(a, _mm_cvtsi32_si128(bits));
+        srl32(a: __m256i, bits: i32) -> __m256i = _mm256_srl_epi32(a, _mm_cvtsi32_si128(bits));
         sra32(a: __m256i, bits: i32) -> __m256i = _mm256_sra_epi32(a, _mm_cvtsi32_si128(bits));
+        sll64(a: __m256i, bits: i32) -> __m256i = _mm256_sll_epi64(a, _mm_cvtsi32_si128(bits));
+        srl64(a: __m256i, bits: i32) -> __m256i = _mm256_srl_epi64(a, _mm_cvtsi32_si128(bits));
+        mul_u32(a: __m256i, b: __m256i) -> __m256i = _mm256_mul_epu32(a, b);
         eq32(a: __m256i, b: __m256i) -> __m256i = _mm256_cmpeq_epi32(a, b);
         gt32(a: __m256i, b: __m256i) -> __m256i = _mm256_cmpgt_epi32(a, b);
         dot16(sum: __m256i, a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
@@ -270,10 +278,19 @@ impl Simd for Avx2 {
         sub_f32(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
         mul_f32(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
         div_f32(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
+        sqrt_f32(a: __m256) -> __m256 = _mm256_sqrt_ps(a);
         fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
         lt_f32(a: __m256, b: __m256) -> __m256i = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
         bits_of(a: __m256) -> __m256i = _mm256_castps_si256(a);
         f32_of(a: __m256i) -> __m256 = _mm256_castsi256_ps(a);
+        widen_f32(a: __m256) -> [__m256d; 2] = [
+            _mm256_cvtps_pd(_mm256_castps256_ps128(a)),
+            _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(a)),
+        ];
+        narrow_f64(a: [__m256d; 2]) -> __m256 = _mm256_set_m128(_mm256_cvtpd_ps(a[1]), _mm256_cvtpd_ps(a[0]));
+        add_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_add_pd(a, b);
+        sub_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_sub_pd(a, b);
+        mul_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_mul_pd(a, b);
         table(table: &[u8; 256]) -> [__m256i; 16] = std::array::from_fn(|part| {
             // SAFETY: the part lies inside the table; the instruction asks for no alignment.
             _mm256_broadcastsi128_si256(_mm_loadu_si128(table[16 * part..16 * part + 16].as_ptr().cast()))
@@ -312,7 +329,8 @@ impl Simd for Avx512 {
     const BYTES: usize = 64;
     type I = __m512i;
     type F = __m512;
-    type D = __m256d;
+    type D = __m512d;
+    type Q = __m256d;
     /// Four times 64 entries.
     type Table = [__m512i; 4];
 
@@ -327,10 +345,10 @@ impl Simd for Avx512 {
     );
 
     instructions! {
-        splat_f64(value: f64) -> __m256d = _mm256_set1_pd(value);
-        add_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_add_pd(a, b);
-        sub_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_sub_pd(a, b);
-        mul_f64(a: __m256d, b: __m256d) -> __m256d = _mm256_mul_pd(a, b);
+        splat_quad(value: f64) -> __m256d = _mm256_set1_pd(value);
+        add_quad(a: __m256d, b: __m256d) -> __m256d = _mm256_add_pd(a, b);
+        sub_quad(a: __m256d, b: __m256d) -> __m256d = _mm256_sub_pd(a, b);
+        mul_quad(a: __m256d, b: __m256d) -> __m256d = _mm256_mul_pd(a, b);
         quad(bytes: u32) -> __m256d = _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes as i32)));
         quad_bytes(a: __m256d) -> [u8; 4] = {
             let words = _mm_packs_epi32(_mm256_cvttpd_epi32(a), _mm_setzero_si128());
@@ -340,10 +358,13 @@ impl Simd for Avx512 {
         splat16(value: i16) -> __m512i = _mm512_set1_epi16(value);
         splat32(value: i32) -> __m512i = _mm512_set1_epi32(value);
         splat_f32(value: f32) -> __m512 = _mm512_set1_ps(value);
+        splat_f64(value: f64) -> __m512d = _mm512_set1_pd(value);
         lo8(a: __m512i, b: __m512i) -> __m512i = _mm512_unpacklo_epi8(a, b);
         hi8(a: __m512i, b: __m512i) -> __m512i = _mm512_unpackhi_epi8(a, b);
         lo16(a: __m512i, b: __m512i) -> __m512i = _mm512_unpacklo_epi16(a, b);
         hi16(a: __m512i, b: __m512i) -> __m512i = _mm512_unpackhi_epi16(a, b);
+        lo32(a: __m512i, b: __m512i) -> __m512i = _mm512_unpacklo_epi32(a, b);
+        hi32(a: __m512i, b: __m512i) -> __m512i = _mm512_unpackhi_epi32(a, b);
         pack16_u8(a: __m512i, b: __m512i) -> __m512i = _mm512_packus_epi16(a, b);
         pack32_i16(a: __m512i, b: __m512i) -> __m512i = _mm512_packs_epi32(a, b);
         pack16_i8(a: __m512i, b: __m512i) -> __m512i = _mm512_packs_epi16(a, b);
@@ -367,7 +388,11 @@ impl Simd for Avx512 {
         sub32(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi32(a, b);
         mul32(a: __m512i, b: __m512i) -> __m512i = _mm512_mullo_epi32(a, b);
         sll32(a: __m512i, bits: i32) -> __m512i = _mm512_sll_epi32(a, _mm_cvtsi32_si128(bits));
+        srl32(a: __m512i, bits: i32) -> __m512i = _mm512_srl_epi32(a, _mm_cvtsi32_si128(bits));
         sra32(a: __m512i, bits: i32) -> __m512i = _mm512_sra_epi32(a, _mm_cvtsi32_si128(bits));
+        sll64(a: __m512i, bits: i32) -> __m512i = _mm512_sll_epi64(a, _mm_cvtsi32_si128(bits));
+        srl64(a: __m512i, bits: i32) -> __m512i = _mm512_srl_epi64(a, _mm_cvtsi32_si128(bits));
+        mul_u32(a: __m512i, b: __m512i) -> __m512i = _mm512_mul_epu32(a, b);
         eq32(a: __m512i, b: __m512i) -> __m512i = _mm512_movm_epi32(_mm512_cmpeq_epi32_mask(a, b));
         gt32(a: __m512i, b: __m512i) -> __m512i = _mm512_movm_epi32(_mm512_cmpgt_epi32_mask(a, b));
         dot16(sum: __m512i, a: __m512i, b: __m512i) -> __m512i = _mm512_dpwssd_epi32(sum, a, b);
@@ -381,10 +406,20 @@ impl Simd for Avx512 {
         sub_f32(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
         mul_f32(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
         div_f32(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        sqrt_f32(a: __m512) -> __m512 = _mm512_sqrt_ps(a);
         fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
         lt_f32(a: __m512, b: __m512) -> __m512i = _mm512_movm_epi32(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b));
         bits_of(a: __m512) -> __m512i = _mm512_castps_si512(a);
         f32_of(a: __m512i) -> __m512 = _mm512_castsi512_ps(a);
+        widen_f32(a: __m512) -> [__m512d; 2] = [
+            _mm512_cvtps_pd(_mm512_castps512_ps256(a)),
+            _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a)),
+        ];
+        narrow_f64(a: [__m512d; 2]) -> __m512 =
+            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm512_cvtpd_ps(a[0])), _mm512_cvtpd_ps(a[1]));
+        add_f64(a: __m512d, b: __m512d) -> __m512d = _mm512_add_pd(a, b);
+        sub_f64(a: __m512d, b: __m512d) -> __m512d = _mm512_sub_pd(a, b);
+        mul_f64(a: __m512d, b: __m512d) -> __m512d = _mm512_mul_pd(a, b);
         table(table: &[u8; 256]) -> [__m512i; 4] = std::array::from_fn(|part| {
             // SAFETY: the part lies inside the table; the instruction asks for no alignment.
             _mm512_loadu_si512(table[64 * part..64 * part + 64].as_ptr().cast())

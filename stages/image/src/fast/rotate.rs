@@ -34,7 +34,7 @@ struct Source<'a> {
 impl Source<'_> {
     /// The pixel at x (row) and y (column), edge pixels repeated outwards.
     #[inline(always)]
-    fn pixel<S: Simd>(&self, s: S, x: isize, y: isize) -> S::D {
+    fn pixel<S: Simd>(&self, s: S, x: isize, y: isize) -> S::Q {
         let x = x.clamp(0, self.rows as isize - 1) as usize - self.window.rows.start;
         let y = y.clamp(0, self.columns as isize - 1) as usize - self.window.columns.start;
         s.quad(self.quads[x * self.window.columns.len() + y])
@@ -107,8 +107,8 @@ impl Place {
 }
 
 #[inline(always)]
-fn bilinear<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -> S::D {
-    let (dx, dy) = (s.splat_f64(dx), s.splat_f64(dy));
+fn bilinear<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -> S::Q {
+    let (dx, dy) = (s.splat_quad(dx), s.splat_quad(dy));
     let upper = between(s, source.pixel(s, x, y), source.pixel(s, x + 1, y), dx);
     let lower = between(s, source.pixel(s, x, y + 1), source.pixel(s, x + 1, y + 1), dx);
     between(s, upper, lower, dy)
@@ -116,13 +116,13 @@ fn bilinear<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -
 
 /// `from + (to - from) * t`, as `ops::affine` has it.
 #[inline(always)]
-fn between<S: Simd>(s: S, from: S::D, to: S::D, t: S::D) -> S::D {
-    s.add_f64(from, s.mul_f64(s.sub_f64(to, from), t))
+fn between<S: Simd>(s: S, from: S::Q, to: S::Q, t: S::Q) -> S::Q {
+    s.add_quad(from, s.mul_quad(s.sub_quad(to, from), t))
 }
 
 #[inline(always)]
-fn bicubic<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -> S::D {
-    let (dx, dy) = (s.splat_f64(dx), s.splat_f64(dy));
+fn bicubic<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -> S::Q {
+    let (dx, dy) = (s.splat_quad(dx), s.splat_quad(dy));
     let mut rows = [dx; 4];
     for (step, row) in rows.iter_mut().enumerate() {
         let y = y - 1 + step as isize;
@@ -135,12 +135,12 @@ fn bicubic<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) ->
 
 /// The cubic of `ops::affine`, operation by operation.
 #[inline(always)]
-fn through<S: Simd>(s: S, [a, b, c, d]: [S::D; 4], t: S::D) -> S::D {
+fn through<S: Simd>(s: S, [a, b, c, d]: [S::Q; 4], t: S::Q) -> S::Q {
     // -a + c and c - a, and -a + b and b - a, are the same number.
-    let p2 = s.sub_f64(c, a);
-    let difference = s.sub_f64(a, b);
-    let p3 = s.sub_f64(s.add_f64(s.add_f64(difference, difference), c), d);
-    let p4 = s.add_f64(s.sub_f64(s.sub_f64(b, a), c), d);
-    let sum = s.add_f64(p3, s.mul_f64(t, p4));
-    s.add_f64(b, s.mul_f64(t, s.add_f64(p2, s.mul_f64(t, sum))))
+    let p2 = s.sub_quad(c, a);
+    let difference = s.sub_quad(a, b);
+    let p3 = s.sub_quad(s.add_quad(s.add_quad(difference, difference), c), d);
+    let p4 = s.add_quad(s.sub_quad(s.sub_quad(b, a), c), d);
+    let sum = s.add_quad(p3, s.mul_quad(t, p4));
+    s.add_quad(b, s.mul_quad(t, s.add_quad(p2, s.mul_quad(t, sum))))
 }
