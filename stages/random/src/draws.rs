@@ -2,6 +2,9 @@
 
 use std::f64::consts::TAU;
 
+use mugs_simd::Level;
+
+use crate::normals::Normals;
 use crate::philox4x32_10;
 
 /// Where a sequence of draws lies. With the block number inside the sequence it makes up the generator's counter:
@@ -129,7 +132,32 @@ impl Draws {
     /// With `u`, then `v` as in [`uniform_f32`](Self::uniform_f32), all in f32: the radius `sqrt(-2 ln(1 - u))` times
     /// `cos(2 pi v)` and times `sin(2 pi v)`. At most 5.8 in magnitude. From the start of a block on, value i comes from
     /// block i div 4, so a device can compute any of them alone.
+    ///
+    /// From an even word of a block on, the vectors of [`Level::chosen`] fill whole blocks, with the same bits.
     pub fn fill_normal_f32(&mut self, values: &mut [f32]) {
+        self.fill_normal_f32_by(Level::chosen(), values);
+    }
+
+    /// [`fill_normal_f32`](Self::fill_normal_f32) with the vectors of `level`, or none where the processor lacks them.
+    pub fn fill_normal_f32_by(&mut self, level: Level, values: &mut [f32]) {
+        let left = self.words.len() - self.taken;
+        if left % 2 == 1 {
+            // Pairs lie across the blocks' ends for ever.
+            return self.fill_normal_pairs(values);
+        }
+        let (begun, values) = values.split_at_mut(left.min(values.len()));
+        self.fill_normal_pairs(begun);
+        let (whole, rest) = values.split_at_mut(values.len() / 4 * 4);
+        let (blocks, counter) = ((whole.len() / 4) as u32, self.counter());
+        if blocks > 1 && level.run(Normals { counter, key: self.key, values: whole }).is_some() {
+            self.seek(self.next_block.wrapping_add(blocks));
+        } else {
+            self.fill_normal_pairs(whole);
+        }
+        self.fill_normal_pairs(rest);
+    }
+
+    fn fill_normal_pairs(&mut self, values: &mut [f32]) {
         for pair in values.chunks_mut(2) {
             let (first, second) = self.normal_pair();
             pair[0] = first;
@@ -146,10 +174,15 @@ impl Draws {
     }
 
     fn next_words(&mut self) -> [u32; 4] {
-        let [low, high, epoch] = self.address;
-        let words = philox4x32_10([self.next_block, low, high, epoch], self.key);
+        let words = philox4x32_10(self.counter(), self.key);
         self.next_block = self.next_block.wrapping_add(1);
         words
+    }
+
+    /// That of the next block.
+    fn counter(&self) -> [u32; 4] {
+        let [low, high, epoch] = self.address;
+        [self.next_block, low, high, epoch]
     }
 }
 

@@ -4,8 +4,8 @@
 //! bijection of 128-bit counters under a 64-bit key that passes BigCrush; ten rounds leave a margin of safety over the
 //! seven that suffice.
 
-const ROUNDS: usize = 10;
-const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+pub(crate) const ROUNDS: usize = 10;
+pub(crate) const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 /// What each round adds to the key: the golden ratio and the square root of three, less one, as 32-bit fractions.
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
@@ -14,9 +14,22 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let (mut block, mut key) = (counter, key);
     for _ in 0..ROUNDS {
         block = round(block, key);
-        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+        key = next_key(key);
     }
     block
+}
+
+/// The key of every round.
+pub(crate) fn round_keys(key: [u32; 2]) -> [[u32; 2]; ROUNDS] {
+    let mut keys = [key; ROUNDS];
+    for round in 1..ROUNDS {
+        keys[round] = next_key(keys[round - 1]);
+    }
+    keys
+}
+
+fn next_key(key: [u32; 2]) -> [u32; 2] {
+    [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])]
 }
 
 fn round([a, b, c, d]: [u32; 4], key: [u32; 2]) -> [u32; 4] {
