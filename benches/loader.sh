@@ -26,7 +26,7 @@ theirs() { # name, script, arguments
     local name=$1 script=$2; shift 2
     local line
     # It leaves its workers behind, who end a moment later.
-    line=$("$python" "benches/peers/$script" --folder "$folder" --workers 2 --seconds "$seconds" "$@" | tail -n1)
+    line=$("$python" "benches/peers/$script" --folder "$folder" --seconds "$seconds" "$@" | tail -n1)
     printf '%s\t%s\n' "$name" "$line" >>"$results"
     sleep 2
 }
@@ -35,7 +35,7 @@ dali=no
 for round in $(seq "$rounds"); do
     echo "round $round of $rounds" >&2
     ours 'ours, 2 workers' --workers 2
-    theirs 'PyTorch loader, 2 workers' loader_torch.py
+    theirs 'PyTorch loader, 2 workers' loader_torch.py --workers 2
     ours 'ours, 1 worker' --workers 1
     for level in avx512 avx2 scalar; do
         if "$bin/mugs-pipeline" bench --data_path "$work/set" --simd "$level" --seconds 0.01 >/dev/null 2>&1; then
@@ -43,10 +43,10 @@ for round in $(seq "$rounds"); do
         fi
     done
     ours 'ours, decode only, 2 workers' --workers 2 --decode_only
-    theirs 'PyTorch loader, decode only' loader_torch.py --decode-only
+    theirs 'PyTorch loader, decode only' loader_torch.py --workers 2 --decode-only
     if [ "$dali" = yes ]; then
-        theirs 'DALI, decode only' loader_dali.py --mode decode
-        theirs 'DALI, 14 weak crops' loader_dali.py --mode multi
+        theirs 'DALI, decode only' loader_dali.py --threads 2 --mode decode
+        theirs 'DALI, 14 weak crops' loader_dali.py --threads 2 --mode multi
     fi
 done
 [ "$dali" = yes ] || echo "DALI is not installed for $python: left out" >&2

@@ -155,7 +155,7 @@ options! {
         on_bad_sample: String = "fail".into() => { value_name = "POLICY", value_parser = ["fail", "skip"], hide_possible_values = true };
         /// With --on_bad_sample skip: most bad samples of an epoch, one more ends the run; 0 takes 0.1 % of the epoch, at least 10 [default: 0]
         max_bad_samples: u64 = 0;
-        /// Most pixels of a picture; one of more is a bad sample (too_large). Also bounds the memory: a picture of P pixels takes 3 P bytes wherever it waits, 3 to 16 P while it is decoded, up to 9 P while it is cropped [default: 178956970, Pillow's limit]
+        /// Most pixels of a picture; one of more is a bad sample (too_large). Also bounds the memory: a picture of P pixels takes 3 P bytes wherever it waits, 3 to 16 P while it is decoded, up to 22 P while it is cropped, which the worker keeps for the next one [default: 178956970, Pillow's limit]
         max_pixels: u64 = DEFAULT_PIXEL_LIMIT;
         /// How JPEGs are decoded: `exact`, or `fast`, which decodes large ones at 1/2, 1/4 or 1/8 of their size, the smallest whose shorter side is at least 2 x --global_crops_size; their crops differ from the exact ones [default: exact]
         jpeg: String = "exact".into() => { value_name = "MODE", value_parser = ["exact", "fast"], hide_possible_values = true };
