@@ -28,6 +28,8 @@ mod tests {
 
     use mugs_data::batch::Contents;
 
+    use mugs_data::pool::Pool;
+
     use super::*;
 
     #[test]
@@ -40,7 +42,11 @@ mod tests {
             weak: vec![true, false],
             dropped: Vec::new(),
         };
-        let planes = |count, size: usize| Planes { count, size, values: vec![0.5; count * 3 * size * size] };
+        let planes = |count, size: usize| {
+            let mut values = Pool::default().take(count * 3 * size * size);
+            values.fill(0.5);
+            Planes { count, size, values }
+        };
         let input = step_input(&Rendered { contents, global: planes(8, 4), local: planes(0, 0) }, 7, 4);
         assert_eq!((input.positions, input.weak, input.step), (vec![2, 3], vec![true, false], 7));
         assert_eq!(input.global.size(), [8, 3, 4, 4]);

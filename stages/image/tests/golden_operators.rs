@@ -120,7 +120,7 @@ fn vectorised(op: &str, image: &Image, p: &Params) -> Option<Operator> {
         (p.filter() == Filter::Bicubic && width == height).then_some(Operator::Crop(area, width))
     };
     let (width, height) = (image.width as f64, image.height as f64);
-    let maps = |maps: Maps| Some(Operator::Maps(maps));
+    let maps = |maps: Maps| Some(Operator::Maps(Box::new(maps)));
     let map = |matrix: [f64; 6]| Some(Operator::Map(matrix, p.resample()));
     match op {
         "resize" => square(whole(), p.size("width"), p.size("height")),

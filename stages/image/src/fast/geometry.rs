@@ -8,7 +8,6 @@ use mugs_simd::{Kernel, Simd, Vectors};
 use super::blend::Taps;
 use super::planes::{LINE, Planes, View, Window};
 use super::{rotate, turn};
-use crate::image::CHANNELS;
 use crate::ops::{FILL, Matrix, Resample};
 
 /// Maps pictures; holds the buffers that it needs for it.
@@ -209,10 +208,10 @@ impl Kernel for Step<'_> {
             let place = place - 0.5;
             let (before, fraction) = (place.floor() as isize, place - place.floor());
             let taps = Taps::at(resample, fraction);
-            for channel in 0..CHANNELS {
+            for (channel, &fill) in FILL.iter().enumerate() {
                 let target = out.row_mut(channel, row - window.rows.start);
                 if !inside {
-                    target[..count].fill(FILL[channel]);
+                    target[..count].fill(fill);
                     continue;
                 }
                 let lines = [-1, 0, 1, 2].map(|step| {

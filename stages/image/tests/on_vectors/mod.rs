@@ -16,7 +16,7 @@ pub enum Operator {
     Hue(f64),
     Blur(f64),
     Grayscale,
-    Maps(Maps),
+    Maps(Box<Maps>),
     AutoContrast,
     Equalize,
     Map(Matrix, Resample),
