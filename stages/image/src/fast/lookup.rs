@@ -109,6 +109,22 @@ impl Maps {
     }
 }
 
+/// The entries of two vectors of a row from `at` on. Rows are padded to an odd number of lines, so the second vector may
+/// lie behind the end.
+#[inline(always)]
+fn looked_up<S: Simd>(s: S, table: &S::Table, row: &[u8], at: usize) -> [S::I; 2] {
+    s.look_up(table, [s.load(&row[at..]), load(s, row, (at + S::BYTES).min(row.len()))])
+}
+
+/// Stores what of two vectors lies before the row's last column.
+#[inline(always)]
+fn store_pair<S: Simd>(s: S, [one, two]: [S::I; 2], row: &mut [u8], at: usize, columns: usize) {
+    s.store(one, &mut row[at..]);
+    if at + S::BYTES < columns {
+        s.store(two, &mut row[at + S::BYTES..]);
+    }
+}
+
 struct Copy<'a> {
     maps: &'a Maps,
     view: &'a View<'a>,
@@ -127,14 +143,8 @@ impl Kernel for Copy<'_> {
             for (row, from) in self.window.rows.clone().enumerate() {
                 let from = self.view.from(channel, from, self.window.columns.start);
                 let to = self.out.row_mut(channel, row);
-                // Rows are padded to an odd number of lines, so the second vector may lie behind the end.
                 for at in (0..columns).step_by(2 * S::BYTES) {
-                    let pair = [s.load(&from[at..]), load(s, from, (at + S::BYTES).min(from.len()))];
-                    let [one, two] = s.look_up(&table, pair);
-                    s.store(one, &mut to[at..]);
-                    if at + S::BYTES < columns {
-                        s.store(two, &mut to[at + S::BYTES..]);
-                    }
+                    store_pair(s, looked_up(s, &table, from, at), to, at, columns);
                 }
             }
         }
@@ -157,13 +167,8 @@ impl Kernel for Apply<'_> {
             for row in 0..rows {
                 let row = self.planes.row_mut(channel, row);
                 for at in (0..columns).step_by(2 * S::BYTES) {
-                    let second = at + S::BYTES;
-                    let pair = [s.load(&row[at..]), load(s, row, second.min(row.len()))];
-                    let [one, two] = s.look_up(&table, pair);
-                    s.store(one, &mut row[at..]);
-                    if second < columns {
-                        s.store(two, &mut row[second..]);
-                    }
+                    let found = looked_up(s, &table, row, at);
+                    store_pair(s, found, row, at, columns);
                 }
             }
         }
