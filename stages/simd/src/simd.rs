@@ -115,6 +115,8 @@ pub trait Simd: Copy {
     fn eq32(self, a: Self::I, b: Self::I) -> Self::I;
     /// All ones where a > b, signed.
     fn gt32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Sums of two products of a u8 of `a` with an i8 of `b`: an i16 lane each, saturating.
+    fn dot8(self, a: Self::I, b: Self::I) -> Self::I;
     /// `sum` plus the products of pairs of i16: two products a lane of 32 bits.
     fn dot16(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
 
@@ -167,6 +169,13 @@ pub trait Simd: Copy {
     fn mul_quad(self, a: Self::Q, b: Self::Q) -> Self::Q;
     /// f64 as bytes, truncated and saturated.
     fn quad_bytes(self, a: Self::Q) -> [u8; 4];
+
+    /// Turns 32 rows of 16 bytes, the first at `at` of a slice and each `stride` behind (or before) the one before, into
+    /// 16 rows of 32 bytes, `stride_out` apart.
+    ///
+    /// # Panics
+    /// A row leaves its slice.
+    fn turn(self, from: &[u8], at: usize, stride: isize, to: &mut [u8], stride_out: usize);
 
     /// 16 colours of three bytes, as 16 bytes of each channel.
     fn split_colours(self, colours: &[u8; 48]) -> [[u8; 16]; 3];

@@ -149,6 +149,40 @@ fn split_colours(_: Avx2, colours: &[u8; 48]) -> [[u8; 16]; 3] {
     out
 }
 
+/// Turns 32 rows of 16 bytes into 16 rows of 32: in four rounds rows that are 8, 4, 2 and 1 apart exchange halves,
+/// quarters, pairs and bytes, as each interleaves row i with row i + 8; the lower half of a vector holds one of the first
+/// 16 rows, the upper half the row 16 behind it.
+#[inline(always)]
+fn turn(_: Avx2, from: &[u8], at: usize, stride: isize, to: &mut [u8], stride_out: usize) {
+    const ROWS: usize = 16;
+    let last = at.checked_add_signed((2 * ROWS - 1) as isize * stride);
+    let inside = |at: usize| at.checked_add(ROWS).is_some_and(|end| end <= from.len());
+    assert!(inside(at) && last.is_some_and(inside), "the tile's rows leave what is read");
+    assert!((ROWS - 1) * stride_out + 2 * ROWS <= to.len(), "the tile's rows leave what is written");
+    // SAFETY: the value proves AVX2; the first and the last row of 16 bytes lie inside `from`, so those between them do,
+    // and the last row of 32 bytes ends inside `to`; the instructions ask for no alignment.
+    unsafe {
+        let mut rows = [_mm256_setzero_si256(); ROWS];
+        for (row, lanes) in rows.iter_mut().enumerate() {
+            let upper = from.as_ptr().offset(at as isize + row as isize * stride);
+            let lower = upper.offset(ROWS as isize * stride);
+            *lanes = _mm256_castsi128_si256(_mm_loadu_si128(upper.cast()));
+            *lanes = _mm256_inserti128_si256::<1>(*lanes, _mm_loadu_si128(lower.cast()));
+        }
+        for _ in 0..4 {
+            let mut next = rows;
+            for i in 0..ROWS / 2 {
+                next[2 * i] = _mm256_unpacklo_epi8(rows[i], rows[i + ROWS / 2]);
+                next[2 * i + 1] = _mm256_unpackhi_epi8(rows[i], rows[i + ROWS / 2]);
+            }
+            rows = next;
+        }
+        for (row, lanes) in rows.iter().enumerate() {
+            _mm256_storeu_si256(to.as_mut_ptr().add(row * stride_out).cast(), *lanes);
+        }
+    }
+}
+
 /// Loads and stores whose slices are checked.
 macro_rules! memory {
     (
@@ -268,6 +302,7 @@ impl Simd for Avx2 {
         mul_u32(a: __m256i, b: __m256i) -> __m256i = _mm256_mul_epu32(a, b);
         eq32(a: __m256i, b: __m256i) -> __m256i = _mm256_cmpeq_epi32(a, b);
         gt32(a: __m256i, b: __m256i) -> __m256i = _mm256_cmpgt_epi32(a, b);
+        dot8(a: __m256i, b: __m256i) -> __m256i = _mm256_maddubs_epi16(a, b);
         dot16(sum: __m256i, a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
         select(mask: __m256i, yes: __m256i, no: __m256i) -> __m256i = _mm256_blendv_epi8(no, yes, mask);
         bits8(mask: __m256i) -> u64 = u64::from(_mm256_movemask_epi8(mask) as u32);
@@ -295,6 +330,11 @@ impl Simd for Avx2 {
             // SAFETY: the part lies inside the table; the instruction asks for no alignment.
             _mm256_broadcastsi128_si256(_mm_loadu_si128(table[16 * part..16 * part + 16].as_ptr().cast()))
         });
+    }
+
+    #[inline(always)]
+    fn turn(self, from: &[u8], at: usize, stride: isize, to: &mut [u8], stride_out: usize) {
+        turn(self, from, at, stride, to, stride_out);
     }
 
     #[inline(always)]
@@ -395,6 +435,7 @@ impl Simd for Avx512 {
         mul_u32(a: __m512i, b: __m512i) -> __m512i = _mm512_mul_epu32(a, b);
         eq32(a: __m512i, b: __m512i) -> __m512i = _mm512_movm_epi32(_mm512_cmpeq_epi32_mask(a, b));
         gt32(a: __m512i, b: __m512i) -> __m512i = _mm512_movm_epi32(_mm512_cmpgt_epi32_mask(a, b));
+        dot8(a: __m512i, b: __m512i) -> __m512i = _mm512_maddubs_epi16(a, b);
         dot16(sum: __m512i, a: __m512i, b: __m512i) -> __m512i = _mm512_dpwssd_epi32(sum, a, b);
         // Bits of the second where the first has ones, else bits of the third.
         select(mask: __m512i, yes: __m512i, no: __m512i) -> __m512i = _mm512_ternarylogic_epi32::<0xCA>(mask, yes, no);
@@ -424,6 +465,11 @@ impl Simd for Avx512 {
             // SAFETY: the part lies inside the table; the instruction asks for no alignment.
             _mm512_loadu_si512(table[64 * part..64 * part + 64].as_ptr().cast())
         });
+    }
+
+    #[inline(always)]
+    fn turn(self, from: &[u8], at: usize, stride: isize, to: &mut [u8], stride_out: usize) {
+        turn(self.avx2(), from, at, stride, to, stride_out);
     }
 
     #[inline(always)]

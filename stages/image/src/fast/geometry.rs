@@ -62,7 +62,7 @@ impl Geometry {
             }
             [1.0, slope, shift, 0.0, 1.0, 0.0] => {
                 let read = source_window(matrix, view.rows, view.columns, window);
-                turn::turned(view, &read, &mut self.source);
+                turn::turned(vectors, view, &read, &mut self.source);
                 // Rows are now the picture's rows.
                 let (rows, columns) = (view.columns, view.rows);
                 let (top, left) = (read.columns.start, read.rows.start);
@@ -71,7 +71,7 @@ impl Geometry {
                 self.sheared.reshape(window.rows.len(), window.columns.len());
                 vectors.run(Slide { view, window, slope, shift, resample, line, out: &mut self.sheared });
                 let all = Window::whole(window.rows.len(), window.columns.len());
-                turn::turned(&View::whole(&self.sheared, false), &all, out);
+                turn::turned(vectors, &View::whole(&self.sheared, false), &all, out);
             }
             _ => rotate::map(vectors, &mut self.quads, view, window, matrix, resample, out),
         }

@@ -199,6 +199,13 @@ impl<'a> View<'a> {
         row * self.planes.stride + (column - self.left)
     }
 
+    /// Bytes from a row to the next.
+    #[inline(always)]
+    pub(super) fn stride(&self) -> isize {
+        let stride = self.planes.stride as isize;
+        if self.reversed { -stride } else { stride }
+    }
+
     /// A plane's bytes from a row and column of the picture on.
     #[inline(always)]
     pub(super) fn from(&self, channel: usize, row: usize, column: usize) -> &'a [u8] {

@@ -7,7 +7,7 @@ use mugs_simd::{Kernel, Simd, Vectors};
 
 use super::planes::{LINE, Planes, View, Window};
 use super::turn;
-use super::weights::{LOW_BITS, Pair, Weights};
+use super::weights::{Pair, Weights};
 use crate::image::CHANNELS;
 use crate::ops::taps::{FRACTION_BITS, HALF};
 
@@ -48,10 +48,10 @@ impl Resizer {
         }
         let narrowed = View::whole(&self.narrowed, false);
         if height == size {
-            turn::turned(&narrowed, &Window::whole(size, height), out);
+            turn::turned(vectors, &narrowed, &Window::whole(size, height), out);
             return;
         }
-        turn::turned(&narrowed, &Window::whole(size, height), &mut self.standing);
+        turn::turned(vectors, &narrowed, &Window::whole(size, height), &mut self.standing);
         self.down.compute(vectors, height, size);
         out.reshape(size, size);
         let (view, window) = (View::whole(&self.standing, false), Window::whole(height, size));
@@ -88,8 +88,7 @@ impl Kernel for Pass<'_> {
         let Self { view, window, weights, reversed, out } = self;
         let columns = window.columns.len();
         let last = window.rows.end - 1;
-        // Rows go up or down in memory.
-        let stride = view.planes.stride() as isize * if view.reversed { -1 } else { 1 };
+        let stride = view.stride();
         let stride_out = out.stride();
         for (channel, target) in out.planes_mut().into_iter().enumerate() {
             let plane = view.planes.plane(channel);
@@ -110,37 +109,56 @@ impl Kernel for Pass<'_> {
     }
 }
 
+/// Sums of products for a vector of columns; the whole sum is `65536 * high + low`, modulo 2^32.
+#[derive(Clone, Copy)]
+struct Sums<S: Simd> {
+    /// In 16-bit lanes, modulo 2^16: what is lost above weighs 2^32 and more.
+    high: [S::I; 2],
+    /// In 32-bit lanes, the half for rounding included: below 2^31, as the weights' magnitudes sum up to less than 2.
+    low: [S::I; 4],
+}
+
 /// The weighted sum of rows for a vector of columns.
 #[inline(always)]
 fn add_up<S: Simd>(s: S, plane: &[u8], start: usize, stride: isize, rows: usize, pairs: &[Pair]) -> S::I {
     let zero = s.zero();
-    let mut high = [zero; 4];
-    let mut low = [s.splat32(HALF); 4];
+    let mut sums: Sums<S> = Sums { high: [zero; 2], low: [s.splat32(HALF); 4] };
     // Pairs of rows that are both there; behind them weights are zero, but for the last row of an odd number.
     let (both, rest) = pairs.split_at(pairs.len().min(rows / 2));
-    let mut at = start;
+    let mut at = start as isize;
+    let behind = at + 2 * both.len() as isize * stride;
+    let inside = |at: isize| at >= 0 && at as usize + S::BYTES <= plane.len();
+    assert!(both.is_empty() || inside(at) && inside(behind - stride), "rows leave the plane");
     for pair in both {
-        let next = at.wrapping_add_signed(stride);
-        add_pair(s, s.load(&plane[at..]), s.load(&plane[next..]), pair, &mut high, &mut low);
-        at = next.wrapping_add_signed(stride);
+        let next = at + stride;
+        // SAFETY: the first row and the last are inside the plane, so all between them are.
+        let (one, two) = unsafe { (plane.get_unchecked(at as usize..), plane.get_unchecked(next as usize..)) };
+        let (one, two) = unsafe { (one.get_unchecked(..S::BYTES), two.get_unchecked(..S::BYTES)) };
+        add_pair(s, s.load(one), s.load(two), pair, &mut sums);
+        at = next + stride;
     }
     if let (Some(pair), 1) = (rest.first(), rows % 2) {
-        add_pair(s, s.load(&plane[at..]), zero, pair, &mut high, &mut low);
+        add_pair(s, s.load(&plane[at as usize..]), zero, pair, &mut sums);
     }
+    let Sums { high: [first, second], low } = sums;
+    let high = [s.lo16(zero, first), s.hi16(zero, first), s.lo16(zero, second), s.hi16(zero, second)];
+    let mut out = low;
     for part in 0..4 {
-        low[part] = s.sra32(s.add32(s.sll32(high[part], LOW_BITS), low[part]), FRACTION_BITS as i32);
+        out[part] = s.sra32(s.add32(high[part], low[part]), FRACTION_BITS as i32);
     }
-    s.narrow(low)
+    s.narrow(out)
 }
 
 /// Adds the products of two rows with their weights.
 #[inline(always)]
-fn add_pair<S: Simd>(s: S, one: S::I, two: S::I, pair: &Pair, high: &mut [S::I; 4], low: &mut [S::I; 4]) {
-    let values = s.pairs(one, two);
-    let (weight_high, weight_low) = (s.splat32(pair.high), s.splat32(pair.low));
-    for part in 0..4 {
-        high[part] = s.dot16(high[part], values[part], weight_high);
-        low[part] = s.dot16(low[part], values[part], weight_low);
+fn add_pair<S: Simd>(s: S, one: S::I, two: S::I, pair: &Pair, sums: &mut Sums<S>) {
+    let zero = s.zero();
+    let (high, low) = (s.splat32(pair.high), s.splat32(pair.low));
+    for (part, bytes) in [s.lo8(one, two), s.hi8(one, two)].into_iter().enumerate() {
+        // Two products of at most 64 * 255 fit an i16.
+        sums.high[part] = s.add16(sums.high[part], s.dot8(bytes, high));
+        sums.low[2 * part] = s.dot16(sums.low[2 * part], s.lo8(bytes, zero), low);
+        sums.low[2 * part + 1] = s.dot16(sums.low[2 * part + 1], s.hi8(bytes, zero), low);
     }
 }
 

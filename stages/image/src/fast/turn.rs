@@ -6,69 +6,53 @@ use super::planes::{Bytes, Planes, TILE, View, Window};
 use crate::Image;
 use crate::image::CHANNELS;
 
-/// 16 rows of 16 bytes.
-type Tile = [[u8; TILE]; TILE];
-
-/// Swaps rows and columns of a tile: four rounds in which rows that are 8, 4, 2 and 1 apart exchange halves, quarters,
-/// pairs and bytes; each round interleaves row i with row i + 8.
-#[inline(always)]
-fn turn(tile: &Tile) -> Tile {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{__m128i, _mm_unpackhi_epi8, _mm_unpacklo_epi8};
-        // SAFETY: every x86-64 processor has these instructions; both types are 256 bytes of which any value is valid.
-        unsafe {
-            let mut rows: [__m128i; TILE] = std::mem::transmute(*tile);
-            for _ in 0..4 {
-                let mut next = rows;
-                for i in 0..TILE / 2 {
-                    next[2 * i] = _mm_unpacklo_epi8(rows[i], rows[i + 8]);
-                    next[2 * i + 1] = _mm_unpackhi_epi8(rows[i], rows[i + 8]);
-                }
-                rows = next;
-            }
-            std::mem::transmute(rows)
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    std::array::from_fn(|row| std::array::from_fn(|column| tile[column][row]))
-}
+/// Rows that are turned at once, into as many columns.
+const BAND: usize = 2 * TILE;
 
 /// Puts a window of a picture into `out`, turned.
-pub fn turned(view: &View<'_>, window: &Window, out: &mut Planes) {
-    let (rows, columns) = (window.rows.len(), window.columns.len());
-    out.reshape(columns, rows);
-    let stride = out.stride();
-    for (channel, target) in out.planes_mut().into_iter().enumerate() {
-        for top in (0..rows).step_by(TILE) {
-            for left in (0..columns).step_by(TILE) {
-                let tile = read(view, channel, window, top, left);
-                let tile = turn(&tile);
-                for (row, bytes) in tile.iter().enumerate() {
+pub fn turned(vectors: Vectors, view: &View<'_>, window: &Window, out: &mut Planes) {
+    out.reshape(window.columns.len(), window.rows.len());
+    vectors.run(Turned { view, window, out });
+}
+
+struct Turned<'a> {
+    view: &'a View<'a>,
+    window: &'a Window,
+    out: &'a mut Planes,
+}
+
+impl Kernel for Turned<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { view, window, out } = self;
+        let (rows, columns) = (window.rows.len(), window.columns.len());
+        let (stride, stride_out) = (view.stride(), out.stride());
+        for (channel, target) in out.planes_mut().into_iter().enumerate() {
+            let plane = view.planes.plane(channel);
+            for top in (0..rows).step_by(BAND) {
+                let whole = top + BAND <= rows;
+                for left in (0..columns).step_by(TILE) {
                     // Columns are padded to whole cache lines, rows to whole tiles: the target's tile is inside.
-                    let at = (left + row) * stride + top;
-                    target[at..at + TILE].copy_from_slice(bytes);
+                    let target = &mut target[left * stride_out + top..];
+                    let at = view.offset(window.rows.start + top, window.columns.start + left);
+                    if whole {
+                        s.turn(plane, at, stride, target, stride_out);
+                        continue;
+                    }
+                    let mut tile = [0; BAND * TILE];
+                    let there = tile.chunks_exact_mut(TILE).take(rows - top);
+                    for (row, bytes) in there.enumerate() {
+                        // A vector more than the plane may be read.
+                        let at = at.wrapping_add_signed(row as isize * stride);
+                        bytes.copy_from_slice(&plane[at..at + TILE]);
+                    }
+                    s.turn(&tile, 0, TILE as isize, target, stride_out);
                 }
             }
         }
     }
-}
-
-/// A tile of the window; rows behind the window's last repeat it.
-#[inline(always)]
-fn read(view: &View<'_>, channel: usize, window: &Window, top: usize, left: usize) -> Tile {
-    let last = window.rows.end - 1;
-    let plane = view.planes.plane(channel);
-    let mut tile = [[0; TILE]; TILE];
-    for (row, bytes) in tile.iter_mut().enumerate() {
-        let at = view.offset((window.rows.start + top + row).min(last), window.columns.start + left);
-        match plane[at..].first_chunk() {
-            Some(chunk) => *bytes = *chunk,
-            // The plane's very last bytes.
-            None => bytes[..plane.len() - at].copy_from_slice(&plane[at..]),
-        }
-    }
-    tile
 }
 
 /// Puts a picture of interleaved colours into planes whose rows are its columns.
@@ -93,25 +77,18 @@ impl Kernel for ColumnsOf<'_> {
         let Self { image, band, out } = self;
         let stride = out.stride();
         let width = image.width.next_multiple_of(TILE);
-        band.reserve(CHANNELS * TILE * width);
+        band.reserve(CHANNELS * BAND * width);
         let band = band.get_mut();
-        for top in (0..image.height).step_by(TILE) {
+        for top in (0..image.height).step_by(BAND) {
             // A band of rows is split into channels first: reading row by row is what memory is fastest at.
-            for row in 0..TILE {
-                let y = (top + row).min(image.height - 1);
-                split_row(s, &image.pixels[y * image.width * CHANNELS..], image.width, &mut band[row * width..], width);
+            for row in 0..BAND.min(image.height - top) {
+                let colours = &image.pixels[(top + row) * image.width * CHANNELS..];
+                split_row(s, colours, image.width, &mut band[row * width..], width);
             }
             for (channel, target) in out.planes_mut().into_iter().enumerate() {
-                let band = &band[channel * TILE * width..][..TILE * width];
+                let band = &band[channel * BAND * width..][..BAND * width];
                 for left in (0..image.width).step_by(TILE) {
-                    let mut tile = [[0; TILE]; TILE];
-                    for (row, bytes) in tile.iter_mut().enumerate() {
-                        bytes.copy_from_slice(&band[row * width + left..][..TILE]);
-                    }
-                    for (column, bytes) in turn(&tile).iter().enumerate() {
-                        let at = (left + column) * stride + top;
-                        target[at..at + TILE].copy_from_slice(bytes);
-                    }
+                    s.turn(band, left, width as isize, &mut target[left * stride + top..], stride);
                 }
             }
         }
@@ -133,7 +110,7 @@ fn split_row<S: Simd>(s: S, colours: &[u8], count: usize, band: &mut [u8], width
             }
         };
         for (channel, bytes) in split.iter().enumerate() {
-            band[channel * TILE * width + left..][..TILE].copy_from_slice(bytes);
+            band[channel * BAND * width + left..][..TILE].copy_from_slice(bytes);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The weights of one axis of a resize, ready for products of pairs of i16.
 //!
-//! A weight K of 22 fraction bits is `2048 * high + low`, `low` in 0 … 2047: two exact products of i16 in place of one
-//! of i32.
+//! A weight K of 22 fraction bits, from -2^22 to 2^22, is `65536 * high + low`, `high` the nearest: from -64 to 64, a
+//! signed byte, and `low` an i16 no larger than K in magnitude.
 
 use mugs_simd::{Kernel, Simd, Vectors};
 
@@ -9,13 +9,25 @@ use crate::ops::Filter;
 use crate::ops::taps::{FRACTION_BITS, fixed};
 
 /// Bits of the lower part of a weight.
-pub(super) const LOW_BITS: i32 = 11;
+pub(super) const LOW_BITS: i32 = 16;
 
-/// Weights of two neighbouring input positions: two i16 each, the first position's in the lower half.
+/// Weights of two neighbouring input positions, the first position's in the lower half.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Pair {
+    /// Two signed bytes, twice.
     pub high: i32,
+    /// Two i16.
     pub low: i32,
+}
+
+impl Pair {
+    /// The weights of two positions.
+    fn new(one: i32, two: i32) -> Self {
+        const HALF: i32 = 1 << (LOW_BITS - 1);
+        let high = |weight: i32| (weight + HALF) >> LOW_BITS;
+        let bytes = (high(one) & 0xFF) | (high(two) & 0xFF) << 8;
+        Self { high: bytes | bytes << 16, low: (one & 0xFFFF) | two << 16 }
+    }
 }
 
 /// The weights for every output position of an axis. An odd number of them is filled up with a zero.
@@ -131,14 +143,11 @@ fn pair_up(weights: &mut Weights, taps: usize, output: usize) {
     *pairs_each = most.min(taps).div_ceil(2);
     pairs.clear();
     pairs.resize(output * *pairs_each, Pair::default());
-    let both = |one: i32, two: i32| (one & 0xFFFF) | (two << 16);
-    let mask = (1 << LOW_BITS) - 1;
     for pair in 0..*pairs_each {
         for position in 0..output {
             let tap = |tap: usize| scratch.fixed.get(tap * output + position).copied().unwrap_or(0);
             let (one, two) = (tap(2 * pair), tap(2 * pair + 1));
-            pairs[position * *pairs_each + pair] =
-                Pair { high: both(one >> LOW_BITS, two >> LOW_BITS), low: both(one & mask, two & mask) };
+            pairs[position * *pairs_each + pair] = Pair::new(one, two);
         }
     }
 }
@@ -166,12 +175,13 @@ mod tests {
                 for position in 0..output {
                     let (first, wanted) = taps.of(position);
                     let (begins, pairs) = weights.of(position);
-                    let half = |value: i32| i32::from(value as i16);
                     let mut found: Vec<i32> = pairs
                         .iter()
                         .flat_map(|pair| {
-                            let one = (half(pair.high) << LOW_BITS) + half(pair.low);
-                            [one, ((pair.high >> 16) << LOW_BITS) + (pair.low >> 16)]
+                            assert_eq!(pair.high as i16, (pair.high >> 16) as i16);
+                            let ([one, two, ..], low) = (pair.high.to_le_bytes(), pair.low);
+                            let whole = |high: u8, low: i32| (i32::from(high as i8) << LOW_BITS) + low;
+                            [whole(one, i32::from(low as i16)), whole(two, low >> 16)]
                         })
                         .collect();
                     assert!(found[wanted.len()..].iter().all(|weight| *weight == 0));
