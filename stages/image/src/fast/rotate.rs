@@ -32,12 +32,29 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The pixel at x (row) and y (column), edge pixels repeated outwards.
+    /// The `TAPS` pixels around a place on each axis, edge pixels repeated outwards: by x (row), then y (column).
     #[inline(always)]
-    fn pixel<S: Simd>(&self, s: S, x: isize, y: isize) -> S::Q {
-        let x = x.clamp(0, self.rows as isize - 1) as usize - self.window.rows.start;
-        let y = y.clamp(0, self.columns as isize - 1) as usize - self.window.columns.start;
-        s.quad(self.quads[x * self.window.columns.len() + y])
+    fn taps<const TAPS: usize>(&self, place: &Place) -> [[u32; TAPS]; TAPS] {
+        let before = TAPS / 2 - 1;
+        let mut taps = [[0; TAPS]; TAPS];
+        let (x, y) = (place.x - before as isize, place.y - before as isize);
+        let (end_x, end_y) = (x + TAPS as isize, y + TAPS as isize);
+        let columns = self.window.columns.len();
+        if x >= 0 && y >= 0 && end_x <= self.rows as isize && end_y <= self.columns as isize {
+            let first = (x as usize - self.window.rows.start) * columns + y as usize - self.window.columns.start;
+            for (row, taps) in taps.iter_mut().enumerate() {
+                taps.copy_from_slice(&self.quads[first + row * columns..][..TAPS]);
+            }
+            return taps;
+        }
+        for (row, taps) in taps.iter_mut().enumerate() {
+            let x = (x + row as isize).clamp(0, self.rows as isize - 1) as usize - self.window.rows.start;
+            for (column, tap) in taps.iter_mut().enumerate() {
+                let y = (y + column as isize).clamp(0, self.columns as isize - 1) as usize;
+                *tap = self.quads[x * columns + y - self.window.columns.start];
+            }
+        }
+        taps
     }
 }
 
@@ -107,10 +124,11 @@ impl Place {
 }
 
 #[inline(always)]
-fn bilinear<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -> S::Q {
-    let (dx, dy) = (s.splat_quad(dx), s.splat_quad(dy));
-    let upper = between(s, source.pixel(s, x, y), source.pixel(s, x + 1, y), dx);
-    let lower = between(s, source.pixel(s, x, y + 1), source.pixel(s, x + 1, y + 1), dx);
+fn bilinear<S: Simd>(s: S, source: &Source<'_>, place: Place) -> S::Q {
+    let [before, behind] = source.taps::<2>(&place);
+    let (dx, dy) = (s.splat_quad(place.dx), s.splat_quad(place.dy));
+    let upper = between(s, s.quad(before[0]), s.quad(behind[0]), dx);
+    let lower = between(s, s.quad(before[1]), s.quad(behind[1]), dx);
     between(s, upper, lower, dy)
 }
 
@@ -121,14 +139,12 @@ fn between<S: Simd>(s: S, from: S::Q, to: S::Q, t: S::Q) -> S::Q {
 }
 
 #[inline(always)]
-fn bicubic<S: Simd>(s: S, source: &Source<'_>, Place { x, y, dx, dy }: Place) -> S::Q {
-    let (dx, dy) = (s.splat_quad(dx), s.splat_quad(dy));
+fn bicubic<S: Simd>(s: S, source: &Source<'_>, place: Place) -> S::Q {
+    let taps = source.taps::<4>(&place);
+    let (dx, dy) = (s.splat_quad(place.dx), s.splat_quad(place.dy));
     let mut rows = [dx; 4];
-    for (step, row) in rows.iter_mut().enumerate() {
-        let y = y - 1 + step as isize;
-        let taps =
-            [source.pixel(s, x - 1, y), source.pixel(s, x, y), source.pixel(s, x + 1, y), source.pixel(s, x + 2, y)];
-        *row = through(s, taps, dx);
+    for (y, row) in rows.iter_mut().enumerate() {
+        *row = through(s, [s.quad(taps[0][y]), s.quad(taps[1][y]), s.quad(taps[2][y]), s.quad(taps[3][y])], dx);
     }
     through(s, rows, dy)
 }

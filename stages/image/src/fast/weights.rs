@@ -33,11 +33,11 @@ impl Pair {
 /// The weights for every output position of an axis. An odd number of them is filled up with a zero.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
-    /// First input position of each output position.
-    first: Vec<usize>,
-    /// Pairs of each output position, equally many for all.
+    /// First input position of each output position, and how many pairs it has.
+    places: Vec<(usize, usize)>,
+    /// Pairs of each output position, in equally much room for all.
     pairs: Vec<Pair>,
-    pairs_each: usize,
+    room: usize,
     scratch: Scratch,
 }
 
@@ -62,12 +62,13 @@ impl Weights {
     /// The first input position and the weights of an output position.
     #[inline(always)]
     pub fn of(&self, position: usize) -> (usize, &[Pair]) {
-        (self.first[position], &self.pairs[position * self.pairs_each..(position + 1) * self.pairs_each])
+        let ((first, count), at) = (self.places[position], position * self.room);
+        (first, &self.pairs[at..at + count])
     }
 
     /// Output positions.
     pub fn len(&self) -> usize {
-        self.first.len()
+        self.places.len()
     }
 }
 
@@ -136,18 +137,18 @@ fn bicubic(x: f64) -> f64 {
 
 #[inline(always)]
 fn pair_up(weights: &mut Weights, taps: usize, output: usize) {
-    let Weights { first, pairs, pairs_each, scratch } = weights;
-    first.clear();
-    first.extend(scratch.first.iter().map(|first| *first as usize));
-    let most = scratch.end.iter().zip(&scratch.first).map(|(end, first)| (end - first) as usize).max().unwrap_or(1);
-    *pairs_each = most.min(taps).div_ceil(2);
+    let Weights { places, pairs, room, scratch } = weights;
+    let ends = scratch.first.iter().zip(&scratch.end);
+    places.clear();
+    places.extend(ends.map(|(first, end)| (*first as usize, ((end - first) as usize).min(taps).div_ceil(2))));
+    *room = places.iter().map(|(_, count)| *count).max().unwrap_or(1);
     pairs.clear();
-    pairs.resize(output * *pairs_each, Pair::default());
-    for pair in 0..*pairs_each {
+    pairs.resize(output * *room, Pair::default());
+    for pair in 0..*room {
         for position in 0..output {
             let tap = |tap: usize| scratch.fixed.get(tap * output + position).copied().unwrap_or(0);
             let (one, two) = (tap(2 * pair), tap(2 * pair + 1));
-            pairs[position * *pairs_each + pair] = Pair::new(one, two);
+            pairs[position * *room + pair] = Pair::new(one, two);
         }
     }
 }
