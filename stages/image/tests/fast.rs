@@ -247,9 +247,9 @@ fn transposed_blur(vectors: Vectors, planes: &mut Planes, radius: f64) {
     // A box filter treats both sides alike, and the three passes across and down commute only as specified: rows first.
     let mut standing = Planes::new();
     let (rows, columns) = (planes.rows(), planes.columns());
-    fast::turn(&View::whole(planes, false), &Window::whole(rows, columns), &mut standing);
+    fast::turn(vectors, &View::whole(planes, false), &Window::whole(rows, columns), &mut standing);
     Blur::default().blur(vectors, &mut standing, 3, radius);
-    fast::turn(&View::whole(&standing, false), &Window::whole(columns, rows), planes);
+    fast::turn(vectors, &View::whole(&standing, false), &Window::whole(columns, rows), planes);
 }
 
 /// Radii from nothing over those whose box is all middle to whole boxes.

@@ -56,6 +56,17 @@ pub trait Simd: Copy {
     /// There are fewer bytes.
     fn load_widened(self, from: &[u8]) -> Self::I;
 
+    /// The first bytes of a slice (half a vector's bytes), each widened to a 16-bit lane, in order.
+    ///
+    /// # Panics
+    /// There are fewer bytes.
+    fn load_widened16(self, from: &[u8]) -> Self::I;
+    /// Overwrites half a vector's bytes with 16-bit lanes of at most 255, in order.
+    ///
+    /// # Panics
+    /// There are fewer bytes.
+    fn store_narrowed16(self, value: Self::I, to: &mut [u8]);
+
     fn splat8(self, value: u8) -> Self::I;
     fn splat16(self, value: i16) -> Self::I;
     fn splat32(self, value: i32) -> Self::I;

@@ -333,6 +333,23 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_widened16(self, from: &[u8]) -> __m256i {
+        let from = &from[..16];
+        // SAFETY: the slice has the 16 bytes; the instruction asks for no alignment.
+        unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn store_narrowed16(self, value: __m256i, to: &mut [u8]) {
+        let to = &mut to[..16];
+        // SAFETY: the slice has the 16 bytes; the instruction asks for no alignment.
+        unsafe {
+            let bytes = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi16(value, value));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_castsi256_si128(bytes));
+        }
+    }
+
+    #[inline(always)]
     fn turn(self, from: &[u8], at: usize, stride: isize, to: &mut [u8], stride_out: usize) {
         turn(self, from, at, stride, to, stride_out);
     }
@@ -465,6 +482,20 @@ impl Simd for Avx512 {
             // SAFETY: the part lies inside the table; the instruction asks for no alignment.
             _mm512_loadu_si512(table[64 * part..64 * part + 64].as_ptr().cast())
         });
+    }
+
+    #[inline(always)]
+    fn load_widened16(self, from: &[u8]) -> __m512i {
+        let from = &from[..32];
+        // SAFETY: the slice has the 32 bytes; the instruction asks for no alignment.
+        unsafe { _mm512_cvtepu8_epi16(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn store_narrowed16(self, value: __m512i, to: &mut [u8]) {
+        let to = &mut to[..32];
+        // SAFETY: the slice has the 32 bytes; the instruction asks for no alignment.
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtepi16_epi8(value)) }
     }
 
     #[inline(always)]

@@ -3,10 +3,14 @@
 //! A box is a sum A of whole pixels and a fringe F of two; the weights of 24 fraction bits are split into halves of 12,
 //! so that A and F, side by side, take two products of pairs: `(A hi + F hi' + ((A lo + F lo' + 2^23) >> 12)) >> 12` is
 //! the specification's `(A w + F w' + 2^23) >> 24`.
+//!
+//! Boxes of one or three whole pixels (radius 2 and less, all that the recipe has) run along columns, the three filters
+//! one behind the other in registers, on the turned picture first. Wider ones go through buffers, filter by filter.
 
 use mugs_simd::{Kernel, Simd, Vectors};
 
-use super::planes::{LINE, Planes};
+use super::planes::{LINE, Planes, View, Window};
+use super::turn;
 use crate::image::CHANNELS;
 use crate::ops::BoxBlur;
 
@@ -15,9 +19,10 @@ const PASSES: usize = 3;
 /// The widest box whose sums fit an i16.
 const WIDEST: usize = 60;
 
-/// Blurs; holds the lines that it needs for it.
+/// Blurs; holds the buffers that it needs for it.
 #[derive(Default)]
 pub struct Blur {
+    turned: Planes,
     /// A row with its margins, or a strip of columns, before and after a pass.
     lines: [Vec<u16>; 2],
 }
@@ -37,8 +42,21 @@ impl Blur {
         assert!(filter.whole <= WIDEST, "a box of {} pixels on each side is too wide", filter.whole);
         // A box so narrow that its middle takes all the weight changes nothing; that weight would not fit its halves.
         if filter.radius != 0.0 && filter.weight < 1 << 24 {
-            vectors.run(Both { lines: &mut self.lines, planes, channels, filter });
+            match filter.whole {
+                0 => self.columns::<2>(vectors, planes, channels, filter),
+                1 => self.columns::<4>(vectors, planes, channels, filter),
+                _ => vectors.run(Both { lines: &mut self.lines, planes, channels, filter }),
+            }
         }
+    }
+
+    /// The same along columns, of the turned picture and then of the picture; `HELD` is twice the fringe's distance.
+    fn columns<const HELD: usize>(&mut self, vectors: Vectors, planes: &mut Planes, channels: usize, filter: BoxBlur) {
+        let (rows, columns) = (planes.rows(), planes.columns());
+        turn::turned(vectors, &View::whole(planes, false), &Window::whole(rows, columns), &mut self.turned);
+        vectors.run(Columns::<HELD> { planes: &mut self.turned, channels, filter });
+        turn::turned(vectors, &View::whole(&self.turned, false), &Window::whole(columns, rows), planes);
+        vectors.run(Columns::<HELD> { planes, channels, filter });
     }
 }
 
@@ -94,6 +112,85 @@ fn weigh<S: Simd>(s: S, inside: S::I, fringe: S::I, [low, high]: [S::I; 2]) -> S
     let (first, second) = (s.lo16(inside, fringe), s.hi16(inside, fringe));
     let carried = [s.sra32(s.dot16(half, first, low), 12), s.sra32(s.dot16(half, second, low), 12)];
     s.pack32_i16(s.sra32(s.dot16(carried[0], first, high), 12), s.sra32(s.dot16(carried[1], second, high), 12))
+}
+
+/// Blurs columns by a narrow box.
+struct Columns<'a, const HELD: usize> {
+    planes: &'a mut Planes,
+    channels: usize,
+    filter: BoxBlur,
+}
+
+impl<const HELD: usize> Kernel for Columns<'_, HELD> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { planes, channels, filter } = self;
+        let (rows, columns, stride) = (planes.rows(), planes.columns(), planes.stride());
+        let weights = weights(s, &filter);
+        for plane in planes.planes_mut().into_iter().take(channels) {
+            for left in (0..columns).step_by(S::BYTES / 2) {
+                column::<S, HELD>(s, &mut plane[left..], rows, stride, weights);
+            }
+        }
+    }
+}
+
+/// What one filter has seen last, the newest at the end.
+#[derive(Clone, Copy)]
+struct Seen<S: Simd, const HELD: usize>([S::I; HELD]);
+
+impl<S: Simd, const HELD: usize> Seen<S, HELD> {
+    /// Takes the next value and gives the output in the middle of what is then seen.
+    #[inline(always)]
+    fn next(&mut self, s: S, value: S::I, weights: [S::I; 2]) -> S::I {
+        let fringe = s.add16(self.0[0], value);
+        let mut inside = self.0[1];
+        for &seen in &self.0[2..] {
+            inside = s.add16(inside, seen);
+        }
+        self.take(value);
+        weigh(s, inside, fringe, weights)
+    }
+
+    /// Takes the next value.
+    #[inline(always)]
+    fn take(&mut self, value: S::I) {
+        for at in 1..HELD {
+            self.0[at - 1] = self.0[at];
+        }
+        self.0[HELD - 1] = value;
+    }
+}
+
+/// Three filters along half a vector's columns. Each filter repeats the first and the last row that it gets, and is
+/// half of `HELD` rows behind the one before.
+#[inline(always)]
+fn column<S: Simd, const HELD: usize>(s: S, plane: &mut [u8], rows: usize, stride: usize, weights: [S::I; 2]) {
+    let behind = HELD / 2;
+    let mut seen = [Seen::<S, HELD>([s.zero(); HELD]); PASSES];
+    for tick in 0..rows + PASSES * behind {
+        let mut value = if tick < rows { s.load_widened16(&plane[tick * stride..]) } else { seen[0].0[HELD - 1] };
+        let mut row = tick;
+        for pass in 0..PASSES {
+            if row == 0 {
+                seen[pass] = Seen([value; HELD]);
+            } else if row < behind {
+                seen[pass].take(value);
+            }
+            if row < behind {
+                break;
+            }
+            row -= behind;
+            let found = seen[pass].next(s, value, weights);
+            // Behind the last row the next filter sees that row again.
+            value = if row < rows || pass + 1 == PASSES { found } else { seen[pass + 1].0[HELD - 1] };
+            if pass + 1 == PASSES {
+                s.store_narrowed16(value, &mut plane[row * stride..]);
+            }
+        }
+    }
 }
 
 /// Three passes along a row.

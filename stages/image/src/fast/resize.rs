@@ -131,9 +131,13 @@ fn add_up<S: Simd>(s: S, plane: &[u8], start: usize, stride: isize, rows: usize,
     assert!(both.is_empty() || inside(at) && inside(behind - stride), "rows leave the plane");
     for pair in both {
         let next = at + stride;
-        // SAFETY: the first row and the last are inside the plane, so all between them are.
-        let (one, two) = unsafe { (plane.get_unchecked(at as usize..), plane.get_unchecked(next as usize..)) };
-        let (one, two) = unsafe { (one.get_unchecked(..S::BYTES), two.get_unchecked(..S::BYTES)) };
+        // SAFETY: the vectors of the first row and of the last are inside the plane, so all between them are.
+        let (one, two) = unsafe {
+            (
+                plane.get_unchecked(at as usize..at as usize + S::BYTES),
+                plane.get_unchecked(next as usize..next as usize + S::BYTES),
+            )
+        };
         add_pair(s, s.load(one), s.load(two), pair, &mut sums);
         at = next + stride;
     }

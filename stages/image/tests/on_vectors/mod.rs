@@ -45,7 +45,7 @@ pub fn run(vectors: Vectors, image: &Image, operator: &Operator) -> Image {
             return fast::to_image(&out, true);
         }
         Operator::Blur(radius) => {
-            fast::turn(&View::whole(&planes, false), &whole, &mut out);
+            fast::turn(vectors, &View::whole(&planes, false), &whole, &mut out);
             Blur::default().blur(vectors, &mut out, 3, *radius);
             return fast::to_image(&out, false);
         }
