@@ -15,17 +15,20 @@ struct Counting;
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
+static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call is passed on unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.fetch_add(1, Ordering::Relaxed);
         LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -53,10 +56,21 @@ fn nothing_is_allocated_for_crops_in_the_steady_state() {
     let plans: Vec<_> = (0..40).map(|position| planner.plan(0, position, image.width, image.height)).collect();
     let mut out = vec![0; plans[0].bytes()];
     let mut renderer = Renderer::new(level);
-    let mut all = |renderer: &mut Renderer| plans.iter().for_each(|plan| renderer.render(&image, plan, &mut out));
-    let (first, _) = allocations(|| all(&mut renderer));
+    let all =
+        |renderer: &mut Renderer, out: &mut [u8]| plans.iter().for_each(|plan| renderer.render(&image, plan, out));
+    let (first, _) = allocations(|| all(&mut renderer, &mut out));
     assert!(first > 0, "the buffers are made by the first pictures");
-    assert_eq!(allocations(|| all(&mut renderer)), (0, 0));
+    assert_eq!(allocations(|| all(&mut renderer, &mut out)), (0, 0));
+
+    // A huge picture's buffers are not kept.
+    let before = LIVE.load(Ordering::Relaxed);
+    let huge = Image::new(4000, 3000, vec![9; 3 * 4000 * 3000]).unwrap();
+    let plan = planner.plan(0, 0, huge.width, huge.height);
+    renderer.render(&huge, &plan, &mut out);
+    drop(huge);
+    assert!(LIVE.load(Ordering::Relaxed) > before + 3 * 4000 * 3000, "its planes are held");
+    all(&mut renderer, &mut out);
+    assert!(LIVE.load(Ordering::Relaxed) < before + 1_000_000, "{before} bytes became {LIVE:?}");
 
     // The whole stage makes a few small lists for each picture (its plan, the crops' sides and rectangles).
     let mut cropper = mugs_data::crop::Cropper::new(planner, level, Pool::default(), Profile::default());

@@ -19,9 +19,15 @@ pub struct Renderer {
     /// The finished crop.
     crop: Planes,
     tools: Tools,
+    /// Pixels of the largest picture that the buffers have grown for.
+    largest: usize,
     steps: Vec<Step>,
     windows: Vec<Window>,
 }
+
+/// Buffers grown for a picture of more pixels are given back when one of less than a quarter follows: a worker that met
+/// one huge picture does not hold its memory for the rest of the run.
+const KEPT_PIXELS: usize = 4_000_000;
 
 /// The picture at hand, and what is known of it.
 #[derive(Default)]
@@ -54,6 +60,7 @@ impl Renderer {
             stages: Default::default(),
             crop: Planes::new(),
             tools: Tools::default(),
+            largest: 0,
             steps: Vec::new(),
             windows: Vec::new(),
         }
@@ -75,6 +82,11 @@ impl Renderer {
     }
 
     fn begin(&mut self, picture: &Image) {
+        let pixels = picture.width * picture.height;
+        if self.largest > KEPT_PIXELS && pixels < self.largest / 4 {
+            (self.source, self.stages, self.tools, self.largest) = Default::default();
+        }
+        self.largest = self.largest.max(pixels);
         if let Some(vectors) = self.vectors {
             self.profile.run(Task::Planes, || fast::columns_of(vectors, picture, &mut self.source.planes));
             (self.source.counts, self.source.mean) = (None, None);
