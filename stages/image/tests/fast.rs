@@ -264,19 +264,29 @@ fn blurs_of_the_smallest_radii() {
     }
 }
 
-/// All 2^24 colours, at some shifts: those of the jitter's ends, none, and odd ones.
+/// All 2^24 colours, at all 51 shifts of the jitter and at some that lie farther.
 #[test]
 fn the_hue_of_every_colour() {
-    for vectors in all_vectors() {
-        for factor in [0.0, 0.1, -0.1, 0.5, -0.05, 0.3] {
-            for red in 0..=255_u8 {
-                let pixels =
-                    (0..=255_u8).flat_map(|green| (0..=255_u8).flat_map(move |blue| [red, green, blue])).collect();
-                let image = Image::new(256, 256, pixels).unwrap();
-                let wanted = after(&image, |image| ops::hue(image, factor));
-                let found = in_place(&image, |planes| fast::hue(vectors, planes, factor));
-                assert!(found == wanted, "{vectors:?}, factor {factor}, red {red}");
-            }
+    let shifts = (-25_i32..=25).chain([-127, -90, 64, 101, 127]);
+    // Half a step towards the outside, as the shift is cut toward zero.
+    let factors: Vec<f64> = shifts.map(|shift| (f64::from(shift) + 0.5 * f64::from(shift.signum())) / 255.0).collect();
+    let reds: Vec<u8> = (0..=255).collect();
+    std::thread::scope(|scope| {
+        for reds in reds.chunks(64) {
+            scope.spawn(|| reds.iter().for_each(|&red| hues_of(red, &factors)));
+        }
+    });
+}
+
+/// The hues of all colours of one red.
+fn hues_of(red: u8, factors: &[f64]) {
+    let colours = (0..=255_u8).flat_map(|green| (0..=255_u8).flat_map(move |blue| [red, green, blue]));
+    let image = Image::new(256, 256, colours.collect()).unwrap();
+    for &factor in factors {
+        let wanted = after(&image, |image| ops::hue(image, factor));
+        for vectors in all_vectors() {
+            let found = in_place(&image, |planes| fast::hue(vectors, planes, factor));
+            assert!(found == wanted, "{vectors:?}, factor {factor}, red {red}");
         }
     }
 }
