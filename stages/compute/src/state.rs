@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 
+use crate::optim::OptimizerKind;
+
 /// Tensors in the published state-dict order, by name without any prefix.
 pub type OrderedTensors = Vec<(String, Tensor)>;
 
@@ -28,10 +30,14 @@ pub struct TrainState {
 /// The optimiser's state by parameter name.
 #[derive(Debug, Default)]
 pub struct OptimizerState {
+    /// Which optimiser it is the state of.
+    pub kind: OptimizerKind,
     /// The parameter groups in the published order.
     pub groups: Vec<GroupState>,
-    /// Moments of the parameters that have taken a step.
+    /// AdamW: moments of the parameters that have taken a step.
     pub moments: BTreeMap<String, Moments>,
+    /// SGD and LARS: the running directions of the parameters that have taken a step, shape of the parameter.
+    pub momentum: BTreeMap<String, Tensor>,
 }
 
 /// A parameter group as of the last step.

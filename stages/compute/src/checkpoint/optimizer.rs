@@ -1,4 +1,5 @@
-//! The optimiser's entry: moments by running index over the groups, as `torch.optim.AdamW` has it.
+//! The optimiser's entry: what it remembers by running index over the groups, as `torch.optim.AdamW` and `SGD` and the
+//! published LARS have it.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +7,7 @@ use tch::Tensor;
 
 use super::layout::{LayoutError, get_in, wrong};
 use super::value::Value;
+use crate::optim::OptimizerKind;
 use crate::state::{GroupState, Moments, OptimizerState};
 
 /// Steps are stored as float32, which holds whole numbers up to here.
@@ -21,9 +23,13 @@ pub(super) fn to_value(optimizer: &OptimizerState) -> Result<Value, LayoutError>
             if let Some(moments) = optimizer.moments.get(name) {
                 state.push((Value::Int(index), moments_value(name, moments)?));
             }
+            if let Some(momentum) = optimizer.momentum.get(name) {
+                let entry = (momentum_key(optimizer.kind), Value::Tensor(momentum.shallow_clone()));
+                state.push((Value::Int(index), Value::dict([entry])));
+            }
             index += 1;
         }
-        groups.push(group_value(group, first..index));
+        groups.push(group_value(optimizer.kind, group, first..index));
     }
     Ok(Value::dict([("state", Value::Dict(state)), ("param_groups", Value::List(groups))]))
 }
@@ -39,28 +45,52 @@ fn moments_value(name: &str, moments: &Moments) -> Result<Value, LayoutError> {
     ]))
 }
 
+/// The name under which the published optimiser keeps its running direction.
+fn momentum_key(kind: OptimizerKind) -> &'static str {
+    if kind == OptimizerKind::Lars { "mu" } else { "momentum_buffer" }
+}
+
 /// A group with the keys and the order that PyTorch 2.11 writes.
-fn group_value(group: &GroupState, indices: std::ops::Range<i64>) -> Value {
-    let (lr, decay) = (("lr", Value::Float(group.lr)), ("weight_decay", Value::Float(group.weight_decay)));
-    let betas = ("betas", Value::Tuple(vec![Value::Float(0.9), Value::Float(0.999)]));
-    let eps = ("eps", Value::Float(1e-8));
+fn group_value(kind: OptimizerKind, group: &GroupState, indices: std::ops::Range<i64>) -> Value {
+    let decay = ("weight_decay", Value::Float(group.weight_decay));
     let mut items = vec![("name", Value::text(&group.name))];
-    if group.apply_wd {
-        items.extend([lr, betas, eps, decay]);
-    } else {
-        items.extend([("apply_wd", Value::Bool(false)), decay, lr, betas, eps]);
+    if !group.apply_wd {
+        items.extend([("apply_wd", Value::Bool(false)), ("weight_decay", Value::Float(group.weight_decay))]);
     }
-    items.extend([
-        ("amsgrad", Value::Bool(false)),
-        ("maximize", Value::Bool(false)),
-        ("foreach", Value::None),
-        ("capturable", Value::Bool(false)),
-        ("differentiable", Value::Bool(false)),
-        ("fused", Value::None),
-        ("decoupled_weight_decay", Value::Bool(true)),
-        ("params", Value::List(indices.map(Value::Int).collect())),
-    ]);
+    items.push(("lr", Value::Float(group.lr)));
+    let (no, none) = (|| Value::Bool(false), || Value::None);
+    match kind {
+        OptimizerKind::AdamW => {
+            let betas = Value::Tuple(vec![Value::Float(0.9), Value::Float(0.999)]);
+            items.extend([("betas", betas), ("eps", Value::Float(1e-8))]);
+            items.extend(group.apply_wd.then_some(decay));
+            items.extend([("amsgrad", no()), ("maximize", no()), ("foreach", none()), ("capturable", no())]);
+            items.extend([("differentiable", no()), ("fused", none()), ("decoupled_weight_decay", Value::Bool(true))]);
+        }
+        OptimizerKind::Sgd => {
+            items.extend([("momentum", Value::Float(0.9)), ("dampening", Value::Int(0))]);
+            items.extend(group.apply_wd.then_some(decay));
+            items.extend([("nesterov", no()), ("maximize", no()), ("foreach", none())]);
+            items.extend([("differentiable", no()), ("fused", none())]);
+        }
+        OptimizerKind::Lars => {
+            items.extend(group.apply_wd.then_some(decay));
+            items.extend([("momentum", Value::Float(0.9)), ("eta", Value::Float(0.001))]);
+            items.extend([("weight_decay_filter", none()), ("lars_adaptation_filter", none())]);
+        }
+    }
+    items.push(("params", Value::List(indices.map(Value::Int).collect())));
     Value::dict(items)
+}
+
+/// Which optimiser wrote these groups, by the keys that only it has.
+fn kind_of(groups: &[Value]) -> OptimizerKind {
+    let has = |key: &str| groups.first().is_some_and(|group| group.get(key).is_some());
+    match (has("eta"), has("dampening")) {
+        (true, _) => OptimizerKind::Lars,
+        (_, true) => OptimizerKind::Sgd,
+        _ => OptimizerKind::AdamW,
+    }
 }
 
 /// The state, with the groups' parameter names as stored beside it.
@@ -73,20 +103,25 @@ pub(super) fn from_value(value: &Value, parameters: &Value) -> Result<OptimizerS
         let what = format!("names {} groups, but the optimizer has {}", names.len(), groups.len());
         return Err(wrong("mugs.parameters", what));
     }
+    let kind = kind_of(groups);
     let order: Vec<String> = names.iter().flatten().cloned().collect();
     let groups = groups.iter().zip(names).map(|(group, names)| read_group(group, names)).collect::<Result<_, _>>()?;
     let state = get_in(value, "optimizer", "state")?;
     let state = state.entries().ok_or_else(|| wrong("optimizer.state", "is no dict"))?;
-    let mut moments = BTreeMap::new();
+    let (mut moments, mut momentum) = (BTreeMap::new(), BTreeMap::new());
     for (index, value) in state {
         let name = match index {
             Value::Int(index) => usize::try_from(*index).ok().and_then(|index| order.get(index)),
             _ => None,
         };
         let name = name.ok_or_else(|| wrong("optimizer.state", "has an index that no parameter has"))?;
-        moments.insert(name.clone(), read_moments(&format!("optimizer.state of {name}"), value)?);
+        let parent = format!("optimizer.state of {name}");
+        match kind {
+            OptimizerKind::AdamW => drop(moments.insert(name.clone(), read_moments(&parent, value)?)),
+            kind => drop(momentum.insert(name.clone(), read_tensor(&parent, value, momentum_key(kind))?)),
+        }
     }
-    Ok(OptimizerState { groups, moments })
+    Ok(OptimizerState { kind, groups, moments, momentum })
 }
 
 fn parameter_names(value: &Value) -> Result<Vec<Vec<String>>, LayoutError> {
@@ -119,11 +154,15 @@ fn read_group(group: &Value, parameters: Vec<String>) -> Result<GroupState, Layo
     })
 }
 
-fn read_moments(parent: &str, value: &Value) -> Result<Moments, LayoutError> {
-    let tensor = |key: &str| match get_in(value, parent, key)? {
+fn read_tensor(parent: &str, value: &Value, key: &str) -> Result<Tensor, LayoutError> {
+    match get_in(value, parent, key)? {
         Value::Tensor(tensor) => Ok(tensor.shallow_clone()),
         other => Err(wrong(&format!("{parent}.{key}"), format!("is a {}, not a tensor", other.type_name()))),
-    };
+    }
+}
+
+fn read_moments(parent: &str, value: &Value) -> Result<Moments, LayoutError> {
+    let tensor = |key: &str| read_tensor(parent, value, key);
     let step = tensor("step")?;
     let step = if step.numel() == 1 { step.f_double_value(&[]).unwrap_or(f64::NAN) } else { f64::NAN };
     if step.fract() != 0.0 || !(0.0..=MAX_STEP as f64).contains(&step) {

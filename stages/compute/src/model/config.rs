@@ -68,6 +68,12 @@ pub enum ConfigError {
         /// What was asked for.
         name: String,
     },
+    /// No optimiser has this name.
+    #[error("optimizer `{name}` is unknown; choose adamw, sgd or lars")]
+    UnknownOptimizer {
+        /// What was asked for.
+        name: String,
+    },
     /// An option lies outside its range.
     #[error("{option} is {value}, but must be {range}")]
     OutOfRange {
@@ -135,6 +141,8 @@ pub struct ModelConfig {
     pub group_out_dim: i64,
     /// Whether a predictor's input has unit length. Default true.
     pub norm_before_pred: bool,
+    /// Whether the three projectors have a BatchNorm before each GELU. Default false.
+    pub use_bn_in_head: bool,
     /// Whether the lengths of the last layer's weights (`weight_g`) stay 1. Default false.
     pub norm_last_layer: bool,
     /// Weights of instance, local-group and group loss. 0 removes the head from the network; other values only divide
@@ -168,6 +176,7 @@ impl ModelConfig {
             group_bottleneck_dim: 256,
             group_out_dim: 65536,
             norm_before_pred: true,
+            use_bn_in_head: false,
             norm_last_layer: false,
             loss_weights: [1.0; 3],
         }

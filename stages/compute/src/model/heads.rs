@@ -4,29 +4,48 @@ use tch::Tensor;
 
 use super::ModelConfig;
 use super::init::Init;
-use super::layers::{Linear, gelu, unit_length};
+use super::layers::{BatchNorm, Linear, gelu, unit_length};
 use super::params::Builder;
 
-/// Three linear layers with GELU between: the projector of every head.
+/// Three linear layers with GELU between, and if asked for a BatchNorm before each GELU: the projector of every head.
 #[derive(Debug)]
 struct Projector {
-    /// At the published places 0, 2 and 4 of a sequence; GELU at 1 and 3.
+    /// At the published places 0, 2 and 4 of a sequence, GELU at 1 and 3; with BatchNorm at 0, 3 and 6.
     layers: [Linear; 3],
+    /// At the places 1 and 4.
+    norms: Option<[BatchNorm; 2]>,
 }
 
 impl Projector {
     fn new(mut builder: Builder<'_>, config: &ModelConfig, outputs: i64, biased: bool) -> Projector {
         let (inputs, hidden) = (config.embed_dim, config.head_hidden_dim);
-        let linear = if biased { Linear::new } else { Linear::unbiased };
-        let layers = [(0, inputs, hidden), (2, hidden, hidden), (4, hidden, outputs)]
-            .map(|(place, inputs, outputs)| linear(builder.at(place), inputs, outputs, Init::WEIGHT));
-        Projector { layers }
+        let linear = |builder: &mut Builder<'_>, place: usize, inputs, outputs| {
+            let new = if biased { Linear::new } else { Linear::unbiased };
+            new(builder.at(place), inputs, outputs, Init::WEIGHT)
+        };
+        // In the order of the places, which is that of the parameters.
+        let builder = &mut builder;
+        if !config.use_bn_in_head {
+            let layers = [(0, inputs, hidden), (2, hidden, hidden), (4, hidden, outputs)]
+                .map(|(place, inputs, outputs)| linear(builder, place, inputs, outputs));
+            return Projector { layers, norms: None };
+        }
+        let first = linear(builder, 0, inputs, hidden);
+        let first_norm = BatchNorm::new(builder.at(1), hidden);
+        let second = linear(builder, 3, hidden, hidden);
+        let second_norm = BatchNorm::new(builder.at(4), hidden);
+        let third = linear(builder, 6, hidden, outputs);
+        Projector { layers: [first, second, third], norms: Some([first_norm, second_norm]) }
     }
 
     /// `[rows, D]` to `[rows, outputs]`.
     fn forward(&self, x: &Tensor) -> Tensor {
         let [first, second, third] = &self.layers;
-        third.forward(&gelu(&second.forward(&gelu(&first.forward(x)))))
+        let Some([first_norm, second_norm]) = &self.norms else {
+            return third.forward(&gelu(&second.forward(&gelu(&first.forward(x)))));
+        };
+        let hidden = gelu(&first_norm.forward(&first.forward(x)));
+        third.forward(&gelu(&second_norm.forward(&second.forward(&hidden))))
     }
 }
 

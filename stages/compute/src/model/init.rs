@@ -62,6 +62,11 @@ impl Source {
         Source { seed: None, device }
     }
 
+    /// A count of 0, int64 without dimensions.
+    pub(crate) fn counter(&self) -> Tensor {
+        Tensor::zeros([], (tch::Kind::Int64, self.device))
+    }
+
     /// A float32 tensor filled from (seed, `name`).
     pub(crate) fn tensor(&self, name: &str, shape: &[i64], init: Init) -> Tensor {
         let options = (tch::Kind::Float, self.device);

@@ -55,6 +55,51 @@ impl LayerNorm {
     }
 }
 
+/// The share of a batch's statistics in the running ones.
+const BATCH_NORM_MOMENTUM: f64 = 0.1;
+/// The epsilon of every BatchNorm.
+const BATCH_NORM_EPSILON: f64 = 1e-5;
+
+/// Normalises every channel over the rows of a batch, then scales and shifts it.
+///
+/// S. Ioffe and C. Szegedy: "Batch normalization", ICML 2015. Student and teacher alike run on the batch's statistics;
+/// the running ones are kept up to date and stored, but nothing reads them.
+#[derive(Debug)]
+pub(crate) struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+}
+
+impl BatchNorm {
+    pub(super) fn new(mut builder: Builder<'_>, width: i64) -> BatchNorm {
+        BatchNorm {
+            weight: builder.param("weight", &[width], Init::Ones),
+            bias: builder.param("bias", &[width], Init::Zeros),
+            running_mean: builder.buffer("running_mean", &[width], Init::Zeros),
+            running_var: builder.buffer("running_var", &[width], Init::Ones),
+            num_batches_tracked: builder.counter("num_batches_tracked"),
+        }
+    }
+
+    /// `[rows, width]` to the same shape; takes the batch into the running statistics.
+    pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        let _ = self.num_batches_tracked.shallow_clone().g_add_scalar_(1);
+        x.batch_norm(
+            Some(&self.weight),
+            Some(&self.bias),
+            Some(&self.running_mean),
+            Some(&self.running_var),
+            true,
+            BATCH_NORM_MOMENTUM,
+            BATCH_NORM_EPSILON,
+            false,
+        )
+    }
+}
+
 /// The exact (erf) GELU.
 pub(super) fn gelu(x: &Tensor) -> Tensor {
     x.gelu("none")

@@ -16,6 +16,9 @@ pub struct Param {
     pub tensor: Tensor,
     /// Whether the optimizer moves it. Only such tensors record gradients.
     pub trainable: bool,
+    /// Whether it is no parameter but what a layer has counted: running statistics of a BatchNorm. The teacher has its
+    /// own, which do not follow the student's.
+    pub buffer: bool,
 }
 
 /// A network's parameters in published order.
@@ -40,9 +43,14 @@ impl Params {
         self.list.is_empty()
     }
 
-    /// How many numbers the tensors hold together.
+    /// How many numbers the parameters hold together, buffers left out.
     pub fn elements(&self) -> usize {
-        self.list.iter().map(|param| param.tensor.numel()).sum()
+        self.list.iter().filter(|param| !param.buffer).map(|param| param.tensor.numel()).sum()
+    }
+
+    /// The buffers, shared with the layers.
+    pub fn buffers(&self) -> impl Iterator<Item = &Tensor> {
+        self.list.iter().filter(|param| param.buffer).map(|param| &param.tensor)
     }
 
     /// The parameter called `name`.
@@ -98,11 +106,27 @@ impl<'a> Builder<'a> {
         self.add(name, shape, init, false)
     }
 
+    /// What the layer itself keeps up to date, float32.
+    pub(super) fn buffer(&mut self, name: &str, shape: &[i64], init: Init) -> Tensor {
+        let tensor = self.source.tensor("", shape, init);
+        self.register(name, tensor, false, true)
+    }
+
+    /// A count, int64 without dimensions, from 0.
+    pub(super) fn counter(&mut self, name: &str) -> Tensor {
+        let tensor = self.source.counter();
+        self.register(name, tensor, false, true)
+    }
+
     fn add(&mut self, name: &str, shape: &[i64], init: Init, trainable: bool) -> Tensor {
+        let tensor = self.source.tensor(&format!("{}{name}", self.prefix), shape, init).set_requires_grad(trainable);
+        self.register(name, tensor, trainable, false)
+    }
+
+    fn register(&mut self, name: &str, tensor: Tensor, trainable: bool, buffer: bool) -> Tensor {
         let name = format!("{}{name}", self.prefix);
         debug_assert!(self.params.get(&name).is_none(), "{name} is registered twice");
-        let tensor = self.source.tensor(&name, shape, init).set_requires_grad(trainable);
-        self.params.list.push(Param { name, tensor: tensor.shallow_clone(), trainable });
+        self.params.list.push(Param { name, tensor: tensor.shallow_clone(), trainable, buffer });
         tensor
     }
 }

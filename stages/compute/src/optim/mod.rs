@@ -1,9 +1,13 @@
-//! The optimiser: AdamW over four parameter groups, and the clipping of gradients before it.
+//! The optimisers over four parameter groups, and the clipping of gradients before them.
 
 mod adamw;
 mod clip;
 mod groups;
+mod kind;
+mod momentum;
+mod optimizer;
 
-pub use adamw::AdamW;
 pub use clip::clip;
 pub use groups::Group;
+pub use kind::OptimizerKind;
+pub use optimizer::Optimizer;

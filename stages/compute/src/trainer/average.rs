@@ -18,7 +18,8 @@ impl Average {
             let student = student.params().get(&param.name)?;
             Some((param.tensor.shallow_clone(), student.tensor.detach()))
         };
-        Average { pairs: teacher.params().iter().filter_map(pair).collect() }
+        // Running statistics of a BatchNorm are each network's own.
+        Average { pairs: teacher.params().iter().filter(|param| !param.buffer).filter_map(pair).collect() }
     }
 
     /// teacher ← momentum · teacher + (1 − momentum) · student.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loss::LossConfig;
 use crate::model::ConfigError;
+use crate::optim::OptimizerKind;
 
 /// Settings of losses and optimiser that stay the same through a run; what changes are [`Rates`](super::Rates).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,13 +12,15 @@ use crate::model::ConfigError;
 pub struct TrainConfig {
     /// Sizes of queues and memories, temperatures.
     pub losses: LossConfig,
+    /// The optimiser. Default AdamW.
+    pub optimizer: OptimizerKind,
     /// What the patch embedding's learning rate is multiplied by. Default 0.2.
     pub patch_embed_lr_mult: f64,
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        TrainConfig { losses: LossConfig::default(), patch_embed_lr_mult: 0.2 }
+        TrainConfig { losses: LossConfig::default(), optimizer: OptimizerKind::AdamW, patch_embed_lr_mult: 0.2 }
     }
 }
 

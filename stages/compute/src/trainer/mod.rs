@@ -16,7 +16,7 @@ pub use crate::schedule::Rates;
 use crate::loss::{Losses, Terms};
 use crate::memory::{Memory, weak_rows};
 use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Role};
-use crate::optim::{AdamW, clip};
+use crate::optim::{Optimizer, clip};
 use average::Average;
 
 /// The gradient of one parameter on its way to the optimiser, for tests and debugging.
@@ -38,7 +38,7 @@ pub struct Trainer {
     /// The student's and the teacher's; none without the local-group loss.
     memories: Option<[Memory; 2]>,
     losses: Losses,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     average: Average,
     seed: u64,
     device: Device,
@@ -79,7 +79,7 @@ impl Trainer {
                 true => Losses::blank(&config.losses, model, device),
                 false => Losses::new(&config.losses, model, seed, device),
             },
-            optimizer: AdamW::new(student.params(), config.patch_embed_lr_mult),
+            optimizer: Optimizer::new(config.optimizer, student.params(), config.patch_embed_lr_mult),
             average: Average::new(&teacher, &student),
             student,
             teacher,
@@ -108,6 +108,12 @@ impl Trainer {
         watch: impl FnMut(Gradient<'_>),
     ) -> Result<StepReport, StepError> {
         input.check()?;
+        // The forward passes move the running statistics of BatchNorm layers.
+        let statistics = self.statistics();
+        let restored = |error| {
+            restore(&statistics);
+            error
+        };
         let teacher = self.forward_teacher(input);
         let student = self.forward_student(input);
         let terms = self.losses.forward(&student, &teacher, rates.teacher_temp);
@@ -115,11 +121,11 @@ impl Trainer {
         // The published code looks at the loss only after queues, centre and memories have taken the bad step in.
         if !report.is_finite() {
             let StepReport { total, terms } = report;
-            return Err(StepError::NonFinite { step: input.step, total, terms });
+            return Err(restored(StepError::NonFinite { step: input.step, total, terms }));
         }
         let patch_mean = student.patch_mean.shallow_clone();
         drop(student);
-        self.update_weights(terms, input.step, rates, watch)?;
+        self.update_weights(terms, input.step, rates, watch).map_err(restored)?;
         self.average.update(rates.momentum);
         self.losses.update(&teacher);
         self.update_memories(&patch_mean, &teacher.patch_mean, &input.weak);
@@ -148,6 +154,12 @@ impl Trainer {
         self.device
     }
 
+    /// All running statistics, each with a copy of what it is now.
+    fn statistics(&self) -> Vec<(Tensor, Tensor)> {
+        let buffers = self.student.params().buffers().chain(self.teacher.params().buffers());
+        buffers.map(|buffer| (buffer.shallow_clone(), buffer.copy())).collect()
+    }
+
     fn forward_teacher(&self, input: &StepInput) -> Outputs {
         let memory = self.memories.as_ref().map(|[_, teacher]| teacher);
         self.teacher.forward(&input.of_teacher().to_device(self.device), None, memory, &DropPath::off())
@@ -160,7 +172,7 @@ impl Trainer {
         self.student.forward(&input.of_student().to_device(self.device), local.as_ref(), memory, &drop_path)
     }
 
-    /// Backward pass, clipping and AdamW. Consumes the losses: with them goes what the backward pass needed.
+    /// Backward pass, clipping and the optimiser. Consumes the losses: with them goes what the backward pass needed.
     fn update_weights(
         &mut self,
         terms: Terms,
@@ -187,5 +199,13 @@ impl Trainer {
         let first_crop = |means: &Tensor| means.narrow(0, 0, weak.len() as i64);
         student.write(&weak_rows(&first_crop(student_means), weak));
         teacher.write(&first_crop(teacher_means));
+    }
+}
+
+/// Puts running statistics back to what they were.
+fn restore(statistics: &[(Tensor, Tensor)]) {
+    let _no_grad = no_grad_guard();
+    for (buffer, before) in statistics {
+        buffer.shallow_clone().copy_(before);
     }
 }

@@ -3,10 +3,11 @@
 use std::process::Command;
 
 use mugs_compute::checkpoint::{Checkpoint, Value, load_value};
+use mugs_compute::optim::OptimizerKind;
 use mugs_test_support::{python, skip};
 use serde_json::Value as Json;
 
-use crate::sample::{checkpoint, digest, published};
+use crate::sample::{checkpoint, digest, published, with_momentum};
 
 /// Everything that differs between two trees; `None` where a tree has no such entry.
 fn flatten(at: &str, value: &Value, lines: &mut Vec<String>) {
@@ -34,13 +35,20 @@ fn flat(value: &Value) -> Vec<String> {
 
 #[test]
 fn comes_back_to_the_bit() {
+    comes_back(&checkpoint());
+    comes_back(&with_momentum(OptimizerKind::Sgd));
+    comes_back(&with_momentum(OptimizerKind::Lars));
+}
+
+fn comes_back(original: &Checkpoint) {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("first.pth"), folder.path().join("second.pth"));
-    let original = checkpoint();
     original.write(&first).unwrap();
     let back = Checkpoint::read(&first).unwrap();
     assert_eq!(back.mugs, original.mugs);
     assert_eq!((back.epoch, &back.state.optimizer.groups), (original.epoch, &original.state.optimizer.groups));
+    assert_eq!(back.state.optimizer.kind, original.state.optimizer.kind);
+    assert_eq!(back.state.optimizer.momentum.len(), original.state.optimizer.momentum.len());
     back.write(&second).unwrap();
     assert_eq!(std::fs::read(first).unwrap(), std::fs::read(second).unwrap());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "a temporary file is left");
@@ -125,6 +133,38 @@ fn opens_in_pytorch_with_weights_only() {
     assert_eq!(seen["args"]["global_crops_scale"], serde_json::json!([0.25, -70_000]));
     assert_eq!(seen["groups"][0][1], original.state.optimizer.groups[0].lr);
     assert_eq!(seen["groups"][0][0], "tuple");
+}
+
+/// PyTorch's own SGD takes our state over and steps from it.
+const SGD: &str = r#"
+import json, sys, torch
+root = torch.load(sys.argv[1], weights_only=True)["optimizer"]
+shapes = {index: entry["momentum_buffer"].shape for index, entry in root["state"].items()}
+groups = [{"params": [torch.nn.Parameter(torch.zeros(shapes.get(i, (1,)))) for i in group["params"]],
+           **{k: v for k, v in group.items() if k != "params"}} for group in root["param_groups"]]
+optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+fresh = [sorted(group) for group in torch.optim.SGD(groups, lr=0.1, momentum=0.9).state_dict()["param_groups"]]
+optimizer.load_state_dict(root)
+print(json.dumps({"same_keys": fresh == [sorted(group) for group in root["param_groups"]],
+                  "sum": sum(float(entry["momentum_buffer"].double().sum()) for entry in optimizer.state.values())}))
+"#;
+
+#[test]
+fn pytorch_s_sgd_takes_our_state() {
+    let Some(python) = python(&["torch", "numpy"]) else {
+        return skip("SGD's state in PyTorch", "no Python with torch");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.pth");
+    let original = with_momentum(OptimizerKind::Sgd);
+    original.write(&path).unwrap();
+    let output = Command::new(python).args(["-c", SGD]).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let momentum = original.state.optimizer.momentum.values();
+    let sum: f64 = momentum.map(|tensor| tensor.to_kind(tch::Kind::Double).sum(None).double_value(&[])).sum();
+    assert_eq!(seen["same_keys"], true);
+    assert!((seen["sum"].as_f64().unwrap() - sum).abs() < 1e-9, "{seen} {sum}");
 }
 
 fn tensors(at: &str, value: &Value, out: &mut Vec<Json>) {

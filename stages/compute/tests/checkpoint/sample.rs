@@ -1,6 +1,9 @@
 //! A checkpoint made of the published one, and digests to compare tensors by.
 
+use std::collections::BTreeMap;
+
 use mugs_compute::checkpoint::{Checkpoint, MugsState, Value, load_value};
+use mugs_compute::optim::OptimizerKind;
 use mugs_compute::state::{GroupState, Moments, OptimizerState, OrderedTensors, TrainState};
 use sha2::{Digest, Sha256};
 use tch::Tensor;
@@ -18,6 +21,16 @@ pub fn digest(tensor: &Tensor) -> String {
         tensor.copy_data_u8(&mut bytes, tensor.numel());
     }
     Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same of a run with SGD or LARS, whose running directions are AdamW's first moments.
+pub fn with_momentum(kind: OptimizerKind) -> Checkpoint {
+    let mut checkpoint = checkpoint();
+    let optimizer = &mut checkpoint.state.optimizer;
+    let moments = std::mem::take(&mut optimizer.moments);
+    optimizer.momentum = moments.into_iter().map(|(name, moments)| (name, moments.exp_avg)).collect();
+    optimizer.kind = kind;
+    checkpoint
 }
 
 /// The published run's state with our own position beside it.
@@ -91,6 +104,8 @@ fn optimizer(value: &Value) -> OptimizerState {
         (parameter(index), moments)
     };
     OptimizerState {
+        kind: OptimizerKind::AdamW,
+        momentum: BTreeMap::new(),
         groups: groups.iter().map(group).collect(),
         moments: value.get("state").unwrap().entries().unwrap().iter().map(moments).collect(),
     }

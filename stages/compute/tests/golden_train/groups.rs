@@ -1,7 +1,7 @@
 //! `init/state_dict_keys.json`: which parameter is in which group, in which order.
 
 use mugs_compute::model::{Arch, ModelConfig, Network, Role};
-use mugs_compute::optim::AdamW;
+use mugs_compute::optim::{Optimizer, OptimizerKind};
 use mugs_test_support::tally;
 use serde_json::json;
 use tch::Device;
@@ -25,7 +25,7 @@ fn optimizer_groups() {
             };
             let network =
                 Network::blank(&ModelConfig { norm_last_layer, ..narrow }, Role::Student, Device::Cpu).unwrap();
-            let groups = AdamW::new(network.params(), 0.2).state().groups;
+            let groups = Optimizer::new(OptimizerKind::AdamW, network.params(), 0.2).state().groups;
             let found: Vec<_> = groups
                 .iter()
                 .map(|group| json!({"name": group.name, "apply_wd": group.apply_wd, "params": group.parameters}))

@@ -1,8 +1,10 @@
-//! `step/`: whole runs of six iterations, from losses and gradients to the final state.
+//! `step/`: whole runs of three or six iterations, from losses and gradients to the final state.
 
 use std::collections::BTreeMap;
 
+use mugs_compute::model::ModelConfig;
 use mugs_compute::named::NamedTensors;
+use mugs_compute::optim::OptimizerKind;
 use mugs_compute::schedule::Rates;
 use mugs_compute::trainer::{StepInput, StepReport, Trainer};
 use mugs_test_support::{golden, tally};
@@ -10,12 +12,20 @@ use serde_json::Value;
 use tch::Tensor;
 
 use crate::common::{Comparison, json, tensors};
-use crate::tiny::{PER_EPOCH, flat, images, input, model_config, schedules, trainer};
+use crate::tiny::{PER_EPOCH, flat, images, input, model_config, schedules_of, train_config_of, trainer_of};
 
-const ITERATIONS: u64 = 6;
+/// How far a run may be from the golden one, by the golden data's own table.
+struct Tolerance {
+    losses: f64,
+    norms: f64,
+    state: f64,
+}
 
 struct Run {
     name: &'static str,
+    optimizer: OptimizerKind,
+    batch_norm: bool,
+    tolerance: Tolerance,
     manifest: Value,
     /// What is stored of it on the way: `after_1`, `after_2_student`, `grads_1`.
     files: &'static [&'static str],
@@ -25,21 +35,36 @@ struct Run {
 }
 
 impl Run {
-    fn new(name: &'static str, norm_last_layer: bool, files: &'static [&'static str]) -> Run {
+    /// What the run is, by its name: optimiser, `norm_last_layer` and BatchNorm.
+    fn new(name: &'static str, files: &'static [&'static str]) -> Run {
+        let (optimizer, rest) = name.split_once('_').unwrap();
+        let optimizer = optimizer.parse().unwrap();
+        let (norm_last_layer, batch_norm) = (rest.contains("nl1"), rest.contains("bn1"));
+        let tolerance = match (optimizer, batch_norm) {
+            (OptimizerKind::AdamW, true) => Tolerance { losses: 1e-3, norms: 4e-3, state: 1e-3 },
+            (_, true) => Tolerance { losses: 1e-5, norms: 7e-5, state: 1e-5 },
+            _ => Tolerance { losses: 1e-5, norms: 3e-5, state: 1e-5 },
+        };
+        let model = ModelConfig { use_bn_in_head: batch_norm, ..model_config(norm_last_layer) };
         Run {
             name,
+            optimizer,
+            batch_norm,
+            tolerance,
             manifest: json(&format!("step/{name}/manifest.json")),
             files,
             images: images(),
-            trainer: trainer(&model_config(norm_last_layer)),
+            trainer: trainer_of(&model, &train_config_of(optimizer)),
             compared: 0,
         }
     }
 
     fn all(&mut self) {
-        for iteration in 0..ITERATIONS {
+        let iterations = self.manifest["iterations"].as_array().unwrap().len() as u64;
+        assert_eq!(iterations, if self.optimizer == OptimizerKind::AdamW { 6 } else { 3 });
+        for iteration in 0..iterations {
             let expected = self.manifest["iterations"][iteration as usize].clone();
-            let rates = schedules().at((iteration / PER_EPOCH) as u32, iteration % PER_EPOCH);
+            let rates = schedules_of(self.optimizer).at((iteration / PER_EPOCH) as u32, iteration % PER_EPOCH);
             let input = input(&self.images, iteration);
             self.iteration(&input, &rates, &expected);
             match iteration {
@@ -59,10 +84,10 @@ impl Run {
             clipped.insert(gradient.name.to_owned(), gradient.clipped.copy());
         });
         let what = format!("{}, iteration {}", self.name, input.step);
-        losses_agree(&report.unwrap(), expected, &what);
+        losses_agree(&report.unwrap(), expected, self.tolerance.losses, &what);
         self.rates_agree(rates, expected, &what);
         self.pointers_agree(expected, &what);
-        norms_agree(&norms, expected, &what);
+        norms_agree(&norms, expected, self.tolerance.norms, &what);
         if input.step == 0 {
             self.compare_tensors("grads_1", &clipped, 5e-6);
         }
@@ -89,7 +114,7 @@ impl Run {
 
     fn compare(&mut self, file: &str) {
         let state = flat(&self.trainer.state());
-        self.compare_tensors(file, &state, 1e-5);
+        self.compare_tensors(file, &state, self.tolerance.state);
     }
 
     /// Compares what a golden file holds with `found`, if the run has such a file.
@@ -102,14 +127,29 @@ impl Run {
         let mut comparison = Comparison::with(golden);
         for name in names {
             let tensor = found.get(&name).unwrap_or_else(|| panic!("{file}: the trainer has no {name}"));
-            match name.ends_with("attn.qkv.bias") && file != "grads_1" {
-                true => signal_agrees(&comparison, &name, tensor, tolerance),
-                false => comparison.check(&name, tensor, if name.ends_with("queue_ptr") { 0.0 } else { tolerance }),
+            let adamw = self.optimizer == OptimizerKind::AdamW && file != "grads_1";
+            if adamw && name.ends_with("attn.qkv.bias") {
+                signal_agrees(&comparison, &name, tensor, tolerance);
+            } else if name.ends_with("queue_ptr") || name.ends_with("num_batches_tracked") {
+                comparison.check(&name, tensor, 0.0);
+            } else {
+                let noisy = adamw && self.batch_norm && has_no_signal(&name);
+                comparison.check(&name, tensor, if noisy { NOISE } else { tolerance });
             }
             self.compared += 1;
         }
         comparison.finish();
     }
+}
+
+/// What rounding noise comes to where AdamW makes steps of it.
+const NOISE: f64 = 3e-2;
+
+/// Whether a tensor of a run with BatchNorm and AdamW follows gradients that are nothing but rounding noise: shifts in
+/// front of a BatchNorm, and what moves with them.
+fn has_no_signal(name: &str) -> bool {
+    let shifts = ["group_head.projector.0.bias", "group_head.projector.3.bias", "backbone.norm.bias", "running_mean"];
+    shifts.iter().any(|shift| name.ends_with(shift)) || name.contains("_mem.block.queue_")
 }
 
 /// Compares query and value thirds of a bias. The key third has no gradient but rounding noise, which AdamW turns into
@@ -127,29 +167,54 @@ fn close(found: f64, expected: &Value, tolerance: f64, what: &str) {
     assert!((found - expected).abs() <= tolerance, "{what}: {found}, not {expected}");
 }
 
-fn losses_agree(report: &StepReport, expected: &Value, what: &str) {
-    close(report.total, &expected["total_loss"], 1e-5, what);
+fn losses_agree(report: &StepReport, expected: &Value, tolerance: f64, what: &str) {
+    close(report.total, &expected["total_loss"], tolerance, what);
     assert_eq!(report.terms.len(), 3);
     for (name, loss) in &report.terms {
-        close(*loss, &expected[format!("loss {name}")], 1e-5, &format!("{what}, {name}"));
+        close(*loss, &expected[format!("loss {name}")], tolerance, &format!("{what}, {name}"));
     }
 }
 
-fn norms_agree(found: &BTreeMap<String, f64>, expected: &Value, what: &str) {
+fn norms_agree(found: &BTreeMap<String, f64>, expected: &Value, tolerance: f64, what: &str) {
     let expected = expected["grad_norms"].as_object().unwrap();
     for (name, norm) in expected {
         let found = found.get(name).unwrap_or_else(|| panic!("{what}: no gradient of {name}"));
-        close(*found, norm, 3e-5, &format!("{what}, gradient of {name}"));
+        close(*found, norm, tolerance, &format!("{what}, gradient of {name}"));
     }
     assert_eq!(found.len(), expected.len(), "{what}");
 }
 
 #[test]
 fn adamw_with_free_lengths_of_the_last_layer() {
-    Run::new("adamw_w1_nl0_bn0", false, &["after_1", "after_2_student", "grads_1"]).all();
+    Run::new("adamw_w1_nl0_bn0", &["after_1", "after_2_student", "grads_1"]).all();
 }
 
 #[test]
 fn adamw_with_fixed_lengths_of_the_last_layer() {
-    Run::new("adamw_w1_nl1_bn0", true, &["after_1"]).all();
+    Run::new("adamw_w1_nl1_bn0", &["after_1"]).all();
+}
+
+#[test]
+fn adamw_with_batch_norm() {
+    Run::new("adamw_w1_nl0_bn1", &["after_1", "grads_1"]).all();
+}
+
+#[test]
+fn adamw_with_batch_norm_and_fixed_lengths() {
+    Run::new("adamw_w1_nl1_bn1", &["after_1"]).all();
+}
+
+#[test]
+fn sgd() {
+    Run::new("sgd_w1_nl0_bn0", &["after_1"]).all();
+}
+
+#[test]
+fn sgd_with_batch_norm() {
+    Run::new("sgd_w1_nl0_bn1", &["after_1"]).all();
+}
+
+#[test]
+fn lars() {
+    Run::new("lars_w1_nl0_bn0", &["after_1"]).all();
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use mugs_compute::model::ModelConfig;
 use mugs_compute::named::LoadError;
+use mugs_compute::optim::OptimizerKind;
 use mugs_compute::state::TrainState;
 use mugs_compute::trainer::{ResumeError, StepError, StepInput, Trainer};
 use tch::{Device, Tensor};
 
-use crate::tiny::{PER_EPOCH, flat, images, input, model_config, schedules, start, train_config, trainer};
+use crate::tiny::{
+    PER_EPOCH, flat, images, input, model_config, schedules, schedules_of, start, train_config, train_config_of,
+    trainer, trainer_of,
+};
 
 /// All bits of a state: tensors, moments, step counts and rates.
 fn bits(state: &TrainState) -> BTreeMap<String, Vec<u8>> {
@@ -23,6 +27,9 @@ fn bits(state: &TrainState) -> BTreeMap<String, Vec<u8>> {
         all.insert(format!("optimizer.{name}.step"), moments.step.to_le_bytes().into());
         all.insert(format!("optimizer.{name}.exp_avg"), bytes(&moments.exp_avg));
         all.insert(format!("optimizer.{name}.exp_avg_sq"), bytes(&moments.exp_avg_sq));
+    }
+    for (name, momentum) in &state.optimizer.momentum {
+        all.insert(format!("optimizer.{name}.momentum"), bytes(momentum));
     }
     for group in &state.optimizer.groups {
         let rates = [group.lr, group.weight_decay].map(f64::to_le_bytes).concat();
@@ -66,9 +73,41 @@ fn a_loaded_state_goes_on_to_the_bit() {
 }
 
 #[test]
-fn a_non_finite_loss_changes_nothing() {
+fn every_optimiser_goes_on_to_the_bit_with_batch_norm_too() {
     let images = images();
-    let mut trainer = trainer(&model());
+    for optimizer in OptimizerKind::ALL {
+        let model = ModelConfig { use_bn_in_head: true, ..model() };
+        let train = train_config_of(optimizer);
+        let step = |trainer: &mut Trainer, step| {
+            let rates = schedules_of(optimizer).at(0, step % PER_EPOCH);
+            trainer.step(&input(&images, step), &rates).unwrap().total
+        };
+        let mut first = trainer_of(&model, &train);
+        step(&mut first, 0);
+        step(&mut first, 1);
+        let state = first.state();
+        assert_eq!(state.optimizer.kind, optimizer);
+        let remembered = (state.optimizer.moments.is_empty(), state.optimizer.momentum.is_empty());
+        assert_eq!(remembered, (optimizer != OptimizerKind::AdamW, optimizer == OptimizerKind::AdamW));
+        let mut resumed = Trainer::resume(&model, &train, 0, Device::Cpu, &state).unwrap();
+        assert!(bits(&resumed.state()) == bits(&first.state()), "{optimizer}");
+        let totals = [&mut first, &mut resumed].map(|trainer| step(trainer, 2));
+        assert_eq!(totals[0], totals[1], "{optimizer}");
+        assert!(bits(&resumed.state()) == bits(&first.state()), "{optimizer}");
+        let counted = flat(&first.state())["teacher.group_head.projector.4.num_batches_tracked"].int64_value(&[]);
+        assert_eq!(counted, 3);
+    }
+}
+
+#[test]
+fn a_non_finite_loss_changes_nothing() {
+    a_non_finite_loss_changes_nothing_of(&model());
+    a_non_finite_loss_changes_nothing_of(&ModelConfig { use_bn_in_head: true, ..model() });
+}
+
+fn a_non_finite_loss_changes_nothing_of(model: &ModelConfig) {
+    let images = images();
+    let mut trainer = trainer(model);
     take(&mut trainer, &input(&images, 0));
     let before = bits(&trainer.state());
     for value in [f64::NAN, f64::INFINITY] {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mugs_compute::loss::{LOSS_NAMES, LossConfig};
 use mugs_compute::model::ModelConfig;
 use mugs_compute::named::NamedTensors;
+use mugs_compute::optim::OptimizerKind;
 use mugs_compute::schedule::{ScheduleConfig, Schedules, TeacherTemperature};
 use mugs_compute::state::{OptimizerState, OrderedTensors, TrainState};
 use mugs_compute::trainer::{StepInput, TrainConfig, Trainer};
@@ -18,8 +19,12 @@ pub const PER_EPOCH: u64 = 3;
 const IMAGES: u64 = 4;
 
 pub fn train_config() -> TrainConfig {
+    train_config_of(OptimizerKind::AdamW)
+}
+
+pub fn train_config_of(optimizer: OptimizerKind) -> TrainConfig {
     let losses = LossConfig { instance_queue_size: 64, local_group_queue_size: 64, ..LossConfig::default() };
-    TrainConfig { losses, ..TrainConfig::default() }
+    TrainConfig { losses, optimizer, ..TrainConfig::default() }
 }
 
 pub fn model_config(norm_last_layer: bool) -> ModelConfig {
@@ -27,7 +32,12 @@ pub fn model_config(norm_last_layer: bool) -> ModelConfig {
 }
 
 pub fn schedules() -> Schedules {
-    let config = ScheduleConfig {
+    schedules_of(OptimizerKind::AdamW)
+}
+
+/// The rates of the golden runs of an optimiser.
+pub fn schedules_of(optimizer: OptimizerKind) -> Schedules {
+    let adamw = ScheduleConfig {
         epochs: 2,
         steps_per_epoch: PER_EPOCH,
         global_batch: IMAGES,
@@ -42,12 +52,25 @@ pub fn schedules() -> Schedules {
         clip_grad: 0.3,
         clips_harder_late: false,
     };
-    Schedules::new(&config).unwrap()
+    let (lr, clip_grad) = match optimizer {
+        OptimizerKind::AdamW => return Schedules::new(&adamw).unwrap(),
+        OptimizerKind::Sgd => (1.5, 0.3),
+        OptimizerKind::Lars => (40.0, 3.0),
+    };
+    let teacher_temp = TeacherTemperature { warmup_epochs: 0, ..adamw.teacher_temp };
+    let others =
+        ScheduleConfig { epochs: 1, lr, warmup_epochs: 0, teacher_temp, freeze_last_layer: 0, clip_grad, ..adamw };
+    Schedules::new(&others).unwrap()
 }
 
 /// The golden starting state: the teacher is a copy of the student, the optimiser is fresh.
 pub fn start() -> TrainState {
-    let all = tensors(&golden("model/step/init_bn0.safetensors"));
+    start_of(false)
+}
+
+/// The same, with or without BatchNorm in the heads.
+pub fn start_of(use_bn_in_head: bool) -> TrainState {
+    let all = tensors(&golden(&format!("model/step/init_bn{}.safetensors", u8::from(use_bn_in_head))));
     let student = under(&all, "student.");
     TrainState {
         teacher: student.iter().map(|(name, tensor)| (name.clone(), tensor.copy())).collect(),
@@ -67,8 +90,12 @@ fn under(all: &NamedTensors, prefix: &str) -> OrderedTensors {
 
 /// A trainer in the golden starting state, on one thread.
 pub fn trainer(model: &ModelConfig) -> Trainer {
+    trainer_of(model, &train_config())
+}
+
+pub fn trainer_of(model: &ModelConfig, train: &TrainConfig) -> Trainer {
     set_num_threads(1);
-    Trainer::resume(model, &train_config(), 0, Device::Cpu, &start()).unwrap()
+    Trainer::resume(model, train, 0, Device::Cpu, &start_of(model.use_bn_in_head)).unwrap()
 }
 
 /// The crops of an iteration on rank 0.
