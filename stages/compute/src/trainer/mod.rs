@@ -2,6 +2,7 @@
 
 mod average;
 mod config;
+mod gathered;
 mod state;
 mod step;
 
@@ -18,6 +19,7 @@ use crate::memory::{Memory, weak_rows};
 use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Role};
 use crate::optim::{Optimizer, clip};
 use average::Average;
+use gathered::Gathered;
 
 /// The gradient of one parameter on its way to the optimiser, for tests and debugging.
 #[derive(Debug)]
@@ -94,42 +96,71 @@ impl Trainer {
     /// The input's shapes do not fit, a loss is not finite, or the backward pass fails: weights, teacher, queues,
     /// memories and centre are then what they were.
     pub fn step(&mut self, input: &StepInput, rates: &Rates) -> Result<StepReport, StepError> {
-        self.step_watched(input, rates, |_| {})
+        self.step_watched(std::slice::from_ref(input), rates, |_| {})
     }
 
-    /// [`step`](Self::step), showing `watch` every gradient, those of a frozen last layer included.
+    /// Takes one step on micro-batches of equally many images, as on one batch of all of them: gradients are averaged,
+    /// and weights, teacher, queues, memories and centre change once. BatchNorm layers see each micro-batch by itself.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_accumulated(&mut self, inputs: &[StepInput], rates: &Rates) -> Result<StepReport, StepError> {
+        self.step_watched(inputs, rates, |_| {})
+    }
+
+    /// [`step_accumulated`](Self::step_accumulated), showing `watch` every gradient, those of a frozen last layer included.
     ///
     /// # Errors
     /// As [`step`](Self::step).
     pub fn step_watched(
         &mut self,
-        input: &StepInput,
+        inputs: &[StepInput],
         rates: &Rates,
         watch: impl FnMut(Gradient<'_>),
     ) -> Result<StepReport, StepError> {
-        input.check()?;
+        step::check(inputs)?;
         // The forward passes move the running statistics of BatchNorm layers.
         let statistics = self.statistics();
-        let restored = |error| {
-            restore(&statistics);
-            error
-        };
-        let teacher = self.forward_teacher(input);
-        let student = self.forward_student(input);
-        let terms = self.losses.forward(&student, &teacher, rates.teacher_temp);
-        let report = StepReport::read(&terms);
-        // The published code looks at the loss only after queues, centre and memories have taken the bad step in.
-        if !report.is_finite() {
-            let StepReport { total, terms } = report;
-            return Err(restored(StepError::NonFinite { step: input.step, total, terms }));
-        }
-        let patch_mean = student.patch_mean.shallow_clone();
-        drop(student);
-        self.update_weights(terms, input.step, rates, watch).map_err(restored)?;
+        let (gathered, gradients, report) = self.micro_batches(inputs, rates).inspect_err(|_| restore(&statistics))?;
+        self.update_weights(gradients, rates, watch);
         self.average.update(rates.momentum);
+        let (teacher, student_means, weak) = gathered.merge();
         self.losses.update(&teacher);
-        self.update_memories(&patch_mean, &teacher.patch_mean, &input.weak);
+        self.update_memories(&student_means, &teacher.patch_mean, &weak);
         Ok(report)
+    }
+
+    /// Forward and backward passes of all micro-batches: the mean gradients, in the optimiser's order, and the mean
+    /// losses.
+    fn micro_batches(
+        &self,
+        inputs: &[StepInput],
+        rates: &Rates,
+    ) -> Result<(Gathered, Vec<Tensor>, StepReport), StepError> {
+        let mut gathered = Gathered::default();
+        let mut reports = Vec::new();
+        let mut sums: Vec<Tensor> = Vec::new();
+        for input in inputs {
+            let teacher = self.forward_teacher(input);
+            let student = self.forward_student(input);
+            let terms = self.losses.forward(&student, &teacher, rates.teacher_temp);
+            let report = StepReport::read(&terms);
+            // The published code looks at the loss only after queues, centre and memories have taken the bad step in.
+            if !report.is_finite() {
+                let StepReport { total, terms } = report;
+                return Err(StepError::NonFinite { step: input.step, total, terms });
+            }
+            reports.push(report);
+            gathered.take(input, &student.patch_mean, teacher);
+            drop(student);
+            let gradients = self.gradients(terms, input.step, inputs.len())?;
+            if sums.is_empty() {
+                sums = gradients;
+            } else {
+                add_gradients(&mut sums, gradients);
+            }
+        }
+        Ok((gathered, sums, StepReport::mean(&reports)))
     }
 
     /// Class tokens after the final norm, `[N, D]`, of normalised pixels `[N, 3, S, S]`. No gradient.
@@ -172,17 +203,17 @@ impl Trainer {
         self.student.forward(&input.of_student().to_device(self.device), local.as_ref(), memory, &drop_path)
     }
 
-    /// Backward pass, clipping and the optimiser. Consumes the losses: with them goes what the backward pass needed.
-    fn update_weights(
-        &mut self,
-        terms: Terms,
-        step: u64,
-        rates: &Rates,
-        mut watch: impl FnMut(Gradient<'_>),
-    ) -> Result<(), StepError> {
+    /// The backward pass of one of `parts` micro-batches. Consumes the losses: with them goes what the backward pass
+    /// needed.
+    fn gradients(&self, terms: Terms, step: u64, parts: usize) -> Result<Vec<Tensor>, StepError> {
+        let total = if parts == 1 { terms.total } else { terms.total / parts as f64 };
         // Gradients are returned, not left in the parameters: each is freed once it has been used.
-        let gradients = Tensor::f_run_backward(&[terms.total], &self.optimizer.parameters(), false, false)
-            .map_err(|source| StepError::Backward { step, source })?;
+        Tensor::f_run_backward(&[total], &self.optimizer.parameters(), false, false)
+            .map_err(|source| StepError::Backward { step, source })
+    }
+
+    /// Clipping and the optimiser.
+    fn update_weights(&mut self, gradients: Vec<Tensor>, rates: &Rates, mut watch: impl FnMut(Gradient<'_>)) {
         let limit = rates.clip_grad;
         self.optimizer.step(rates.lr, rates.weight_decay, gradients, |name, raw| {
             let clipped = clip(&raw, limit);
@@ -190,15 +221,26 @@ impl Trainer {
             let frozen = rates.freeze_last_layer && name.contains("last_layer");
             (!frozen).then_some(clipped)
         });
-        Ok(())
     }
 
-    /// The student's memory takes the patch means `[2·B, D]` of s1 where it is weak, the teacher's all those of t1.
+    /// The student's memory takes the patch means `[B, D]` of s1 where it is weak, the teacher's all those of t1.
     fn update_memories(&mut self, student_means: &Tensor, teacher_means: &Tensor, weak: &[bool]) {
         let Some([student, teacher]) = &mut self.memories else { return };
-        let first_crop = |means: &Tensor| means.narrow(0, 0, weak.len() as i64);
-        student.write(&weak_rows(&first_crop(student_means), weak));
-        teacher.write(&first_crop(teacher_means));
+        student.write(&weak_rows(student_means, weak));
+        teacher.write(teacher_means);
+    }
+}
+
+/// Adds what another micro-batch gave; a parameter without a gradient has none in any of them.
+fn add_gradients(sums: &mut [Tensor], gradients: Vec<Tensor>) {
+    let _no_grad = no_grad_guard();
+    for (sum, gradient) in sums.iter_mut().zip(gradients) {
+        match (sum.defined(), gradient.defined()) {
+            // Not in place: what the backward pass returns may share storage with something else.
+            (true, true) => *sum = &*sum + gradient,
+            (false, true) => *sum = gradient,
+            _ => {}
+        }
     }
 }
 

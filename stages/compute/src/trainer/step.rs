@@ -60,6 +60,19 @@ pub enum StepError {
         /// How many weak flags there are, one for each image.
         images: usize,
     },
+    /// No micro-batch.
+    #[error("a step needs at least one micro-batch")]
+    Empty,
+    /// Micro-batches of different sizes, whose means would not be that of all images.
+    #[error("the micro-batches of step {step} hold {first} and {other} images; they must hold equally many")]
+    Uneven {
+        /// The step's number.
+        step: u64,
+        /// Images of the first one.
+        first: usize,
+        /// Images of another.
+        other: usize,
+    },
     /// The library that computes gave up, for example for want of memory.
     #[error("the backward pass of step {step} failed: {source}")]
     Backward {
@@ -111,7 +124,31 @@ impl StepInput {
     }
 }
 
+/// Checks the micro-batches of a step: at least one, and all with equally many images.
+pub(super) fn check(inputs: &[StepInput]) -> Result<(), StepError> {
+    inputs.iter().try_for_each(StepInput::check)?;
+    let Some(first) = inputs.first() else { return Err(StepError::Empty) };
+    match inputs.iter().find(|input| input.images() != first.images()) {
+        None => Ok(()),
+        Some(other) => Err(StepError::Uneven { step: first.step, first: first.weak.len(), other: other.weak.len() }),
+    }
+}
+
 impl StepReport {
+    /// The means of the reports of equally large micro-batches; of one report that report.
+    pub(super) fn mean(reports: &[StepReport]) -> StepReport {
+        let count = reports.len() as f64;
+        let mean = |value: &dyn Fn(&StepReport) -> f64| match reports {
+            [one] => value(one),
+            _ => reports.iter().map(value).sum::<f64>() / count,
+        };
+        let names = reports.first().map_or(&[][..], |report| &report.terms).iter().enumerate();
+        StepReport {
+            total: mean(&|report| report.total),
+            terms: names.map(|(index, (name, _))| (*name, mean(&|report| report.terms[index].1))).collect(),
+        }
+    }
+
     /// Reads total and losses, waiting for the device once.
     pub(super) fn read(terms: &Terms) -> StepReport {
         let scalars: Vec<Tensor> =

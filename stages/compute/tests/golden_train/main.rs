@@ -2,6 +2,7 @@
 //! (`tests/golden/model`).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod accumulate;
 #[allow(dead_code, reason = "not every helper is needed here")]
 #[path = "../common/mod.rs"]
 mod common;

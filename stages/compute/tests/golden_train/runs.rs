@@ -79,7 +79,7 @@ impl Run {
 
     fn iteration(&mut self, input: &StepInput, rates: &Rates, expected: &Value) {
         let (mut norms, mut clipped) = (BTreeMap::new(), BTreeMap::new());
-        let report = self.trainer.step_watched(input, rates, |gradient| {
+        let report = self.trainer.step_watched(std::slice::from_ref(input), rates, |gradient| {
             norms.insert(gradient.name.to_owned(), gradient.raw.norm().double_value(&[]));
             clipped.insert(gradient.name.to_owned(), gradient.clipped.copy());
         });
