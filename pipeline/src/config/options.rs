@@ -101,6 +101,8 @@ options! {
         epochs: usize = 100;
         /// Pictures per rank and step [default: 64]
         batch_size_per_gpu: usize = 64;
+        /// Micro-batches of batch_size_per_gpu pictures that make up one step: the update of one batch so many times larger (learning rate included), with the memory of one micro-batch; BatchNorm heads see each micro-batch by itself [default: 1]
+        accumulate: usize = 1 => { value_name = "N" };
         /// Peak learning rate for 256 pictures a step; scaled by the global batch / 256 [default: 0.0008]
         lr: f64 = 8e-4;
         /// Final learning rate, not scaled [default: 0.000001]
@@ -188,6 +190,9 @@ pub const DEFAULT_METRICS_ADDR: &str = "127.0.0.1:9400";
 /// Options that may differ between a run and its resumption: they change where, how fast and how long, not what.
 pub const FREE_ON_RESUME: &[&str] = &[
     "data_path",
+    // The pictures of a step must stay the same, which is checked by itself; how they are cut up may change.
+    "batch_size_per_gpu",
+    "accumulate",
     "num_workers",
     "readahead_mb",
     "on_bad_sample",

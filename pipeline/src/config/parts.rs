@@ -20,6 +20,7 @@ impl RunConfig {
     pub fn check(&self) -> Result<()> {
         ensure!(self.epochs > 0, "--epochs is 0: nothing would be trained");
         ensure!(self.batch_size_per_gpu > 0, "--batch_size_per_gpu is 0");
+        ensure!(self.accumulate > 0, "--accumulate is 0: a step has at least one micro-batch");
         ensure!(self.loss_weights.len() == 3, "--loss_weights wants three numbers");
         for (name, size) in [("global_crops_size", self.global_crops_size), ("size_crops", self.size_crops)] {
             let patch = self.patch_size.max(1) as usize;
@@ -174,7 +175,7 @@ impl RunConfig {
 
     /// Pictures of one step over all ranks.
     pub fn global_batch(&self, ranks: u32) -> u64 {
-        self.batch_size_per_gpu as u64 * u64::from(ranks)
+        (self.batch_size_per_gpu * self.accumulate) as u64 * u64::from(ranks)
     }
 
     /// Threads that crop.

@@ -31,7 +31,8 @@ fn check(checkpoint: &Checkpoint, config: &RunConfig, set: &ShardSet) -> Result<
     let batch = config.global_batch(1);
     ensure!(
         batch == mugs.global_batch,
-        "it was made with {} pictures a step, now there are {batch}: use --batch_size_per_gpu {} on one rank",
+        "it was made with {} pictures a step, now there are {batch}: --batch_size_per_gpu times --accumulate must be {} \
+         on one rank",
         mugs.global_batch,
         mugs.global_batch
     );

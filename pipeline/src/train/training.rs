@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use mugs_compute::checkpoint::{Checkpoint, MugsState, Value};
 use mugs_compute::schedule::Schedules;
 use mugs_compute::trainer::{StepError, TrainConfig, Trainer};
 use mugs_data::bad::{self, BadSamples};
-use mugs_data::batch::Contents;
 use mugs_data::fetch::Cursor;
 use mugs_data::order::{Order, default_streams};
 use mugs_shards::ShardSet;
@@ -116,15 +115,19 @@ impl Training {
                 return Ok(Some(stop));
             }
             let wait = Instant::now();
-            let Some(batch) = stages.batches.recv()? else {
-                return match signals.stop() {
-                    Some(stop) => Ok(Some(stop)),
-                    None => Err(anyhow!("the data ended at step {} of {}", self.steps_done(), self.last_step())),
-                };
-            };
+            let mut batches = Vec::with_capacity(self.config.accumulate);
+            while batches.len() < self.config.accumulate {
+                match (stages.batches.recv()?, signals.stop()) {
+                    (Some(batch), _) => batches.push(batch),
+                    (None, Some(stop)) => return Ok(Some(stop)),
+                    (None, None) => {
+                        bail!("the data ended at step {} of {}", self.steps_done(), self.last_step())
+                    }
+                }
+            }
             let waited = wait.elapsed();
-            let bad = self.bad_samples(&batch.contents, stages.max_bad_samples, reporter.meters())?;
-            self.step(&batch, waited, reporter)?;
+            let bad = self.bad_samples(&batches, stages.max_bad_samples, reporter.meters())?;
+            self.step(&batches, waited, reporter)?;
             self.sums.bad = bad;
             reporter.meters().data(stages.warnings.count(), stages.retries.count());
             self.after_step(signals, reporter)?;
@@ -132,22 +135,27 @@ impl Training {
         Ok(None)
     }
 
-    /// Says what the batch was to hold and does not, and gives the epoch's bad samples with its own. They become part
+    /// Says what the batches were to hold and do not, and gives the epoch's bad samples with theirs. They become part
     /// of the state with the step, so that a checkpoint counts those of the steps that are done.
-    fn bad_samples(&self, contents: &Contents, most: u64, meters: &TrainMeters) -> Result<BadSamples> {
-        bad::log(contents);
-        meters.dropped(&contents.dropped);
+    fn bad_samples(&self, batches: &[Rendered], most: u64, meters: &TrainMeters) -> Result<BadSamples> {
         let mut bad = self.sums.bad.clone();
-        bad.add(contents, most)?;
+        for Rendered { contents, .. } in batches {
+            bad::log(contents);
+            meters.dropped(&contents.dropped);
+            bad.add(contents, most)?;
+        }
         Ok(bad)
     }
 
-    fn step(&mut self, batch: &Rendered, waited: std::time::Duration, reporter: &mut Reporter) -> Result<()> {
+    /// A step on its micro-batches.
+    fn step(&mut self, batches: &[Rendered], waited: std::time::Duration, reporter: &mut Reporter) -> Result<()> {
         let start = Instant::now();
         let Cursor { epoch, step } = self.cursor;
         let rates = self.schedules.at(epoch, step);
-        let input = step_input(batch, self.steps_done(), self.config.global_batch(1));
-        let report = self.trainer.step(&input, &rates).map_err(|error| name_batch(error, &batch.contents))?;
+        let (number, global_batch) = (self.steps_done(), self.config.global_batch(1));
+        let inputs: Vec<_> = batches.iter().map(|batch| step_input(batch, number, global_batch)).collect();
+        let report =
+            self.trainer.step_accumulated(&inputs, &rates).map_err(|error| name_batch(error, epoch, batches))?;
         let terms: Vec<(String, f64)> = report.terms.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         self.sums.add(report.total, &terms, rates.lr, rates.weight_decay);
         self.cursor.step += 1;
@@ -156,7 +164,7 @@ impl Training {
             done: self.steps_done(),
             epoch: epoch as usize,
             epochs: self.config.epochs,
-            images: batch.contents.keys.len(),
+            images: batches.iter().map(|batch| batch.contents.keys.len()).sum(),
             lr: rates.lr,
         };
         let took = start.elapsed();
@@ -219,7 +227,8 @@ fn steps_per_epoch(config: &RunConfig, set: &ShardSet) -> Result<u64> {
 
 /// The trainer's part of a configuration.
 pub fn train_config(config: &RunConfig) -> TrainConfig {
-    TrainConfig { losses: config.losses(), patch_embed_lr_mult: config.patch_embed_lr_mult }
+    let patch_embed_lr_mult = config.patch_embed_lr_mult;
+    TrainConfig { losses: config.losses(), patch_embed_lr_mult, ..TrainConfig::default() }
 }
 
 /// The configuration as the published checkpoints hold it, under `args`.
@@ -247,11 +256,8 @@ fn plain(value: serde_json::Value) -> Value {
 }
 
 /// A non-finite loss with the pictures it came from.
-fn name_batch(error: StepError, contents: &Contents) -> anyhow::Error {
-    let keys: Vec<&str> = contents.keys.iter().map(|key| &**key).collect();
-    anyhow::Error::new(error).context(format!(
-        "nothing was updated; the batch of epoch {} holds the pictures {}",
-        contents.epoch,
-        keys.join(", ")
-    ))
+fn name_batch(error: StepError, epoch: u32, batches: &[Rendered]) -> anyhow::Error {
+    let keys: Vec<&str> = batches.iter().flat_map(|batch| &batch.contents.keys).map(|key| &**key).collect();
+    anyhow::Error::new(error)
+        .context(format!("nothing was updated; the batch of epoch {epoch} holds the pictures {}", keys.join(", ")))
 }

@@ -39,6 +39,37 @@ fn a_run_stopped_in_every_way_ends_with_the_same_checkpoint() {
     assert_eq!(epochs_logged(&lab.path("whole")).len(), 3);
 }
 
+/// Two micro-batches of two pictures are a step of four, and a run may change from one to the other.
+#[test]
+fn accumulated_micro_batches_train_like_one_batch() {
+    let lab = Lab::new(PICTURES);
+    let halves = ["--batch_size_per_gpu=2", "--accumulate=2"];
+    for (name, runs) in [("whole", [&[][..], &[]]), ("halves", [&halves[..], &halves]), ("mixed", [&[], &halves])] {
+        for (stop, options) in ["--max_steps=4", "--max_steps=10"].into_iter().zip(runs) {
+            let output = run(lab.train(name, &[stop]).args(options));
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+    }
+    let losses = |name: &str| -> Vec<f64> {
+        let log = std::fs::read_to_string(lab.path(name).join("log.txt")).unwrap();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.map(|line| line["loss"].as_f64().unwrap()).collect()
+    };
+    let whole = losses("whole");
+    assert_eq!(whole.len(), 2);
+    for name in ["halves", "mixed"] {
+        for (expected, found) in whole.iter().zip(losses(name)) {
+            assert!((expected - found).abs() < 1e-3, "{name}: {found}, not {expected}");
+        }
+    }
+    let wrong = run(&mut lab.train("whole", &["--accumulate=3"]));
+    let message = text(&wrong.stderr);
+    assert!(
+        !wrong.status.success() && message.contains("--batch_size_per_gpu times --accumulate must be 4"),
+        "{message}"
+    );
+}
+
 /// Waits until a file of the run is written anew.
 struct Change {
     path: std::path::PathBuf,
