@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::pairs::Pairs;
 use super::{with_gradient, without_gradient};
+use crate::mutants::{self, Mutant};
 use crate::named::{LoadError, NamedTensors, copy_into};
 
 /// The share of the old centre that stays in a step.
@@ -38,7 +39,8 @@ impl Clustering {
 
     fn value_and_gradient(&self, student: &Tensor, teacher: &Tensor, teacher_temp: f64) -> (Tensor, Tensor) {
         let pairs = Pairs::of(student, teacher);
-        let targets = ((teacher - &self.center) / teacher_temp).softmax(-1, None);
+        let centred = if mutants::active(Mutant::CenterSign) { teacher + &self.center } else { teacher - &self.center };
+        let targets = (centred / teacher_temp).softmax(-1, None);
         let both = pairs.rows(&targets, 0) + pairs.rows(&targets, 1);
         let mut value = Tensor::zeros([], (student.kind(), student.device()));
         let gradient = student.empty_like();

@@ -2,6 +2,8 @@
 
 use tch::Tensor;
 
+use crate::mutants::{self, Mutant};
+
 /// Large crops per image, of the teacher and of the student.
 const LARGE: usize = 2;
 
@@ -24,6 +26,7 @@ impl Pairs {
     /// may be a copy of it.
     pub(super) fn teachers(self, crop: usize) -> &'static [usize] {
         match crop {
+            _ if mutants::active(Mutant::SamePair) => &[0, 1],
             0 => &[1],
             1 => &[0],
             _ => &[0, 1],

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor, no_grad_guard};
 
 use super::{Group, OptimizerKind, momentum};
 use crate::model::{Param, Params};
+use crate::mutants::{self, Mutant};
 use crate::named::LoadError;
 use crate::state::{GroupState, Moments, OptimizerState};
 
@@ -69,7 +70,7 @@ impl Optimizer {
         let _no_grad = no_grad_guard();
         self.rates = Group::ALL.map(|group| GroupRates {
             lr: if group.is_patch_embed() { lr * self.patch_embed_lr_mult } else { lr },
-            weight_decay: if group.decays() { weight_decay } else { 0.0 },
+            weight_decay: if group.decays() || mutants::active(Mutant::BiasDecay) { weight_decay } else { 0.0 },
         });
         for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
             let prepared = if gradient.defined() { prepare(&slot.name, gradient) } else { None };

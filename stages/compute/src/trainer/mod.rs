@@ -17,6 +17,7 @@ pub use crate::schedule::Rates;
 use crate::loss::{Losses, Terms};
 use crate::memory::{Memory, weak_rows};
 use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Role};
+use crate::mutants::{self, Mutant};
 use crate::optim::{Optimizer, clip};
 use average::Average;
 use gathered::Gathered;
@@ -121,11 +122,24 @@ impl Trainer {
         step::check(inputs)?;
         // The forward passes move the running statistics of BatchNorm layers.
         let statistics = self.statistics();
+        if mutants::active(Mutant::QueueFirst) {
+            self.losses.update(&self.forward_teacher(&inputs[0]));
+        }
         let (gathered, gradients, report) = self.micro_batches(inputs, rates).inspect_err(|_| restore(&statistics))?;
+        if mutants::active(Mutant::AverageFirst) {
+            self.average.update(rates.momentum);
+        }
         self.update_weights(gradients, rates, watch);
-        self.average.update(rates.momentum);
-        let (teacher, student_means, weak) = gathered.merge();
-        self.losses.update(&teacher);
+        if !mutants::active(Mutant::AverageFirst) {
+            self.average.update(rates.momentum);
+        }
+        let (teacher, student_means, mut weak) = gathered.merge();
+        if !mutants::active(Mutant::QueueFirst) {
+            self.losses.update(&teacher);
+        }
+        if mutants::active(Mutant::WeakIgnored) {
+            weak.fill(true);
+        }
         self.update_memories(&student_means, &teacher.patch_mean, &weak);
         Ok(report)
     }
@@ -215,8 +229,9 @@ impl Trainer {
     /// Clipping and the optimiser.
     fn update_weights(&mut self, gradients: Vec<Tensor>, rates: &Rates, mut watch: impl FnMut(Gradient<'_>)) {
         let limit = rates.clip_grad;
+        let global = mutants::active(Mutant::GlobalClip).then(|| mutants::factor_of_all(&gradients, limit));
         self.optimizer.step(rates.lr, rates.weight_decay, gradients, |name, raw| {
-            let clipped = clip(&raw, limit);
+            let clipped = global.map_or_else(|| clip(&raw, limit), |factor| &raw * factor);
             watch(Gradient { name, raw: &raw, clipped: &clipped });
             let frozen = rates.freeze_last_layer && name.contains("last_layer");
             (!frozen).then_some(clipped)
