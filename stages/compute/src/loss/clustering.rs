@@ -6,7 +6,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::pairs::Pairs;
+use super::pairs::{Pairs, Part};
 use super::{with_gradient, without_gradient};
 use crate::mutants::{self, Mutant};
 use crate::named::{LoadError, NamedTensors, copy_into};
@@ -33,12 +33,23 @@ impl Clustering {
     /// The student's log softmax is taken once per crop, and both teacher crops of a local crop count as one target
     /// with twice the mass. Beside its inputs and the gradient nothing outlives a crop.
     pub fn forward(&self, student: &Tensor, teacher: &Tensor, teacher_temp: f64) -> Tensor {
-        let (value, gradient) = without_gradient(|| self.value_and_gradient(student, teacher, teacher_temp));
+        self.forward_part(student, teacher, teacher_temp, None)
+    }
+
+    /// The share of some student crops in the loss; `part` says which they are, none that they are all.
+    pub fn forward_part(&self, student: &Tensor, teacher: &Tensor, teacher_temp: f64, part: Option<Part>) -> Tensor {
+        let pairs = Pairs::of(student, teacher, part);
+        let (value, gradient) = without_gradient(|| self.value_and_gradient(student, teacher, teacher_temp, pairs));
         with_gradient(&value, student, &gradient)
     }
 
-    fn value_and_gradient(&self, student: &Tensor, teacher: &Tensor, teacher_temp: f64) -> (Tensor, Tensor) {
-        let pairs = Pairs::of(student, teacher);
+    fn value_and_gradient(
+        &self,
+        student: &Tensor,
+        teacher: &Tensor,
+        teacher_temp: f64,
+        pairs: Pairs,
+    ) -> (Tensor, Tensor) {
         let centred = if mutants::active(Mutant::CenterSign) { teacher + &self.center } else { teacher - &self.center };
         let targets = (centred / teacher_temp).softmax(-1, None);
         let both = pairs.rows(&targets, 0) + pairs.rows(&targets, 1);

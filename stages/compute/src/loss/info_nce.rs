@@ -5,7 +5,7 @@
 
 use tch::{Device, Tensor};
 
-use super::pairs::Pairs;
+use super::pairs::{Pairs, Part};
 use super::{with_gradient, without_gradient};
 use crate::model::{Init, Source, unit_length};
 use crate::named::{LoadError, NamedTensors, copy_into, find};
@@ -48,12 +48,17 @@ impl InfoNce {
     /// that is softplus(n − s·t / temperature), where n is the log of the summed exponentials of the negatives. n does
     /// not depend on t: one pass over the queue serves both teacher crops.
     pub fn forward(&self, student: &Tensor, teacher: &Tensor) -> Tensor {
-        let (value, gradient) = without_gradient(|| self.value_and_gradient(student, teacher));
+        self.forward_part(student, teacher, None)
+    }
+
+    /// The share of some student crops in the loss; `part` says which they are, none that they are all.
+    pub fn forward_part(&self, student: &Tensor, teacher: &Tensor, part: Option<Part>) -> Tensor {
+        let pairs = Pairs::of(student, teacher, part);
+        let (value, gradient) = without_gradient(|| self.value_and_gradient(student, teacher, pairs));
         with_gradient(&value, student, &gradient)
     }
 
-    fn value_and_gradient(&self, student: &Tensor, teacher: &Tensor) -> (Tensor, Tensor) {
-        let pairs = Pairs::of(student, teacher);
+    fn value_and_gradient(&self, student: &Tensor, teacher: &Tensor, pairs: Pairs) -> (Tensor, Tensor) {
         let (negatives, pulls) = self.negatives(student);
         let mut value = Tensor::zeros([], (student.kind(), student.device()));
         let gradient = student.zeros_like();

@@ -12,6 +12,7 @@ use tch::{Device, Tensor, no_grad_guard};
 
 pub use clustering::Clustering;
 pub use info_nce::InfoNce;
+pub use pairs::Part;
 
 use crate::model::{ModelConfig, Outputs, Source};
 use crate::named::{LoadError, NamedTensors};
@@ -93,11 +94,17 @@ impl Losses {
 
     /// The losses of a step. `teacher_temp` is the teacher's temperature for clusters in this epoch.
     pub fn forward(&self, student: &Outputs, teacher: &Outputs, teacher_temp: f64) -> Terms {
+        self.forward_part(student, teacher, teacher_temp, None)
+    }
+
+    /// The shares of some student crops in the losses; `part` says which they are, none that they are all.
+    pub fn forward_part(&self, student: &Outputs, teacher: &Outputs, teacher_temp: f64, part: Option<Part>) -> Terms {
         let contrast = |loss: &Option<InfoNce>, student: &Option<Tensor>, teacher: &Option<Tensor>| {
-            Some(loss.as_ref()?.forward(student.as_ref()?, teacher.as_ref()?))
+            Some(loss.as_ref()?.forward_part(student.as_ref()?, teacher.as_ref()?, part))
         };
-        let group =
-            |loss: &Clustering| Some(loss.forward(student.group.as_ref()?, teacher.group.as_ref()?, teacher_temp));
+        let group = |loss: &Clustering| {
+            Some(loss.forward_part(student.group.as_ref()?, teacher.group.as_ref()?, teacher_temp, part))
+        };
         let losses = [
             contrast(&self.instance, &student.instance, &teacher.instance),
             contrast(&self.local_group, &student.local_group, &teacher.local_group),

@@ -42,7 +42,8 @@ pub struct Outputs {
     pub local_group: Option<Tensor>,
     /// Logits `[rows, group_out_dim]`.
     pub group: Option<Tensor>,
-    /// Mean patch tokens of the large crops, what a memory is filled with: `[large rows, D]`, never with a gradient.
+    /// Mean patch tokens of the large crops, what a memory is filled with: `[large rows, D]`, never with a gradient. No
+    /// rows where there are no large crops.
     pub patch_mean: Tensor,
 }
 
@@ -131,6 +132,22 @@ impl Network {
             features.push(self.features(&tokens, memory));
         }
         self.heads(&features, patch_mean)
+    }
+
+    /// The outputs for `local` `[m·B, 3, s, s]` crops alone, whose first has the number `first` among all crops that
+    /// stochastic depth is drawn for.
+    pub fn forward_local(
+        &self,
+        local: &Tensor,
+        first: usize,
+        memory: Option<&Memory>,
+        drop_path: &DropPath<'_>,
+    ) -> Outputs {
+        let _no_grad = (self.role == Role::Teacher).then(no_grad_guard);
+        let tokens = self.backbone.tokens_of_crops(local, drop_path, first);
+        let features = self.features(&tokens, memory);
+        let no_rows = features.class_token.detach().narrow(0, 0, 0);
+        self.heads(&[features], no_rows)
     }
 
     fn features(&self, tokens: &Tensor, memory: Option<&Memory>) -> Features {

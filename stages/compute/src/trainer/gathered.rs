@@ -25,14 +25,14 @@ pub(super) struct Gathered {
 
 impl Gathered {
     /// Takes a micro-batch. The patch means are those of all large crops, `[2·B, D]`.
-    pub(super) fn take(&mut self, input: &StepInput, student_means: &Tensor, teacher: Outputs) {
+    pub(super) fn take(&mut self, input: &StepInput, student_means: Option<&Tensor>, teacher: Outputs) {
         let Outputs { instance, local_group, group, patch_mean } = teacher;
         let first = |means: &Tensor| means.narrow(0, 0, input.images());
         self.instance.extend(instance);
         self.local_group.extend(local_group);
         self.group.extend(group.map(|logits| logits.mean_dim([0].as_slice(), true, None)));
         self.teacher_means.push(first(&patch_mean));
-        self.student_means.push(first(student_means));
+        self.student_means.extend(student_means.map(first));
         self.weak.extend(&input.weak);
     }
 

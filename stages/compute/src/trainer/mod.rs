@@ -14,13 +14,16 @@ pub use step::{StepError, StepInput, StepReport};
 
 pub use crate::schedule::Rates;
 
-use crate::loss::{Losses, Terms};
+use crate::loss::{Losses, Part, Terms};
 use crate::memory::{Memory, weak_rows};
 use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Role};
 use crate::mutants::{self, Mutant};
 use crate::optim::{Optimizer, clip};
 use average::Average;
 use gathered::Gathered;
+
+/// Large crops of each image that the student sees.
+const STUDENT_GLOBAL: usize = 2;
 
 /// The gradient of one parameter on its way to the optimiser, for tests and debugging.
 #[derive(Debug)]
@@ -156,23 +159,25 @@ impl Trainer {
         let mut sums: Vec<Tensor> = Vec::new();
         for input in inputs {
             let teacher = self.forward_teacher(input);
-            let student = self.forward_student(input);
-            let terms = self.losses.forward(&student, &teacher, rates.teacher_temp);
-            let report = StepReport::read(&terms);
-            // The published code looks at the loss only after queues, centre and memories have taken the bad step in.
-            if !report.is_finite() {
-                let StepReport { total, terms } = report;
-                return Err(StepError::NonFinite { step: input.step, total, terms });
+            let mut shares = Vec::new();
+            let mut means = None;
+            for part in self.parts(input) {
+                let student = self.forward_student(input, part);
+                let terms = self.losses.forward_part(&student, &teacher, rates.teacher_temp, part);
+                let share = StepReport::read(&terms);
+                // The published code looks at the loss only after queues, centre and memories have taken the bad step
+                // in.
+                if !share.is_finite() {
+                    let StepReport { total, terms } = share;
+                    return Err(StepError::NonFinite { step: input.step, total, terms });
+                }
+                shares.push(share);
+                means.get_or_insert_with(|| student.patch_mean.shallow_clone());
+                drop(student);
+                add_gradients(&mut sums, self.gradients(terms, input.step, inputs.len())?);
             }
-            reports.push(report);
-            gathered.take(input, &student.patch_mean, teacher);
-            drop(student);
-            let gradients = self.gradients(terms, input.step, inputs.len())?;
-            if sums.is_empty() {
-                sums = gradients;
-            } else {
-                add_gradients(&mut sums, gradients);
-            }
+            reports.push(StepReport::sum(&shares));
+            gathered.take(input, means.as_ref(), teacher);
         }
         Ok((gathered, sums, StepReport::mean(&reports)))
     }
@@ -210,11 +215,30 @@ impl Trainer {
         self.teacher.forward(&input.of_teacher().to_device(self.device), None, memory, &DropPath::off())
     }
 
-    fn forward_student(&self, input: &StepInput) -> Outputs {
+    /// Which student crops go through the network together: the large ones and then the local ones, so that only
+    /// either's activations are kept at a time. None stands for all: a BatchNorm must see them together.
+    fn parts(&self, input: &StepInput) -> Vec<Option<Part>> {
+        let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
+        if local == 0 || self.student.params().buffers().next().is_some() {
+            return vec![None];
+        }
+        let all = STUDENT_GLOBAL + local;
+        vec![Some(Part { first: 0, all }), Some(Part { first: STUDENT_GLOBAL, all })]
+    }
+
+    fn forward_student(&self, input: &StepInput, part: Option<Part>) -> Outputs {
         let memory = self.memories.as_ref().map(|[student, _]| student);
         let drop_path = DropPath::of_step(self.seed, input.step as u32, input.positions.clone());
-        let local = input.local.as_ref().map(|local| local.to_device(self.device));
-        self.student.forward(&input.of_student().to_device(self.device), local.as_ref(), memory, &drop_path)
+        let local = || input.local.as_ref().map(|local| local.to_device(self.device));
+        match (part, local()) {
+            (Some(Part { first: STUDENT_GLOBAL, .. }), Some(local)) => {
+                self.student.forward_local(&local, STUDENT_GLOBAL, memory, &drop_path)
+            }
+            (part, local) => {
+                let local = local.filter(|_| part.is_none());
+                self.student.forward(&input.of_student().to_device(self.device), local.as_ref(), memory, &drop_path)
+            }
+        }
     }
 
     /// The backward pass of one of `parts` micro-batches. Consumes the losses: with them goes what the backward pass
@@ -246,9 +270,12 @@ impl Trainer {
     }
 }
 
-/// Adds what another micro-batch gave; a parameter without a gradient has none in any of them.
-fn add_gradients(sums: &mut [Tensor], gradients: Vec<Tensor>) {
+/// Adds what a part of the student's crops gave to what those before gave.
+fn add_gradients(sums: &mut Vec<Tensor>, gradients: Vec<Tensor>) {
     let _no_grad = no_grad_guard();
+    if sums.is_empty() {
+        return *sums = gradients;
+    }
     for (sum, gradient) in sums.iter_mut().zip(gradients) {
         match (sum.defined(), gradient.defined()) {
             // Not in place: what the backward pass returns may share storage with something else.

@@ -135,6 +135,16 @@ pub(super) fn check(inputs: &[StepInput]) -> Result<(), StepError> {
 }
 
 impl StepReport {
+    /// The sums of what parts of the student's crops came to.
+    pub(super) fn sum(shares: &[StepReport]) -> StepReport {
+        let sum = |value: &dyn Fn(&StepReport) -> f64| shares.iter().map(value).sum();
+        let names = shares.first().map_or(&[][..], |share| &share.terms).iter().enumerate();
+        StepReport {
+            total: sum(&|share| share.total),
+            terms: names.map(|(index, (name, _))| (*name, sum(&|share| share.terms[index].1))).collect(),
+        }
+    }
+
     /// The means of the reports of equally large micro-batches; of one report that report.
     pub(super) fn mean(reports: &[StepReport]) -> StepReport {
         let count = reports.len() as f64;
