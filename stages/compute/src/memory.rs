@@ -17,10 +17,59 @@ pub struct Memory {
     /// Returned, `[K, D]`.
     queue_k: Tensor,
     /// Unused, `[K, D]`; part of the published checkpoints.
-    queue_v: Tensor,
+    queue_v: Unused,
     /// Where the next row goes.
     pointer: i64,
     top_n: i64,
+}
+
+/// The ring that is written and stored but never read. It is 100 MB for vit_small, so it is kept only where it cannot be
+/// told from the others: a written row is that of `queue_q`, any other is still what was drawn.
+#[derive(Debug)]
+enum Unused {
+    /// Drawn from `source` under `name`; which rows have been written since.
+    Told { source: Source, name: String, written: Vec<bool> },
+    /// Of a checkpoint whose random rows are others.
+    Kept(Tensor),
+}
+
+impl Unused {
+    /// The ring beside `queue_q`.
+    fn tensor(&self, queue_q: &Tensor) -> Tensor {
+        match self {
+            Unused::Kept(ring) => ring.shallow_clone(),
+            Unused::Told { source, name, written } => {
+                let drawn = source.tensor(name, &queue_q.size(), Init::Normal);
+                let written = Tensor::from_slice(written).to_device(queue_q.device()).unsqueeze(-1);
+                queue_q.where_self(&written, &drawn)
+            }
+        }
+    }
+
+    /// Notes that `count` rows from `start` on were written with `rows`, which `queue_q` holds now.
+    fn write(&mut self, start: i64, rows: &Tensor) {
+        match self {
+            Unused::Kept(ring) => ring::write(ring, 0, start, rows),
+            Unused::Told { written, .. } => {
+                let capacity = written.len();
+                (0..rows.size()[0].min(capacity as i64))
+                    .for_each(|row| written[(start + row) as usize % capacity] = true);
+            }
+        }
+    }
+
+    /// Takes over `ring`, as it stands in a checkpoint beside the other two.
+    fn load(&mut self, ring: &Tensor, queue_q: &Tensor, queue_k: &Tensor) {
+        if let Unused::Told { written, .. } = self {
+            // Both were drawn apart and written alike.
+            let equal = queue_q.eq_tensor(queue_k).all_dim(-1, false).to_device(Device::Cpu);
+            *written = Vec::<bool>::try_from(equal).unwrap_or_else(|_| vec![false; written.len()]);
+            if self.tensor(queue_q).equal(&ring.to_device(queue_q.device())) {
+                return;
+            }
+        }
+        *self = Unused::Kept(ring.to_device(queue_q.device()).to_kind(queue_q.kind()).copy());
+    }
 }
 
 /// What a memory returns for N queries.
@@ -36,22 +85,24 @@ impl Memory {
     /// `rows` rows of `width` standard normal numbers drawn from (`seed`, `name`); a look-up returns `top_n` of them,
     /// all if there are fewer.
     pub fn new(name: &str, rows: i64, width: i64, top_n: i64, seed: u64, device: Device) -> Memory {
-        Memory::build(name, rows, width, top_n, Source::seeded(seed, device))
+        Memory::build(name, [rows, width], top_n, Source::seeded(seed, device), seed, device)
     }
 
-    /// A memory whose rows are all 0, made at once, to be loaded from a checkpoint.
-    pub fn blank(rows: i64, width: i64, top_n: i64, device: Device) -> Memory {
-        Memory::build("", rows, width, top_n, Source::blank(device))
+    /// The same with rows of 0, made at once, to be loaded from a checkpoint.
+    pub fn blank(name: &str, rows: i64, width: i64, top_n: i64, seed: u64, device: Device) -> Memory {
+        Memory::build(name, [rows, width], top_n, Source::blank(device), seed, device)
     }
 
-    fn build(name: &str, rows: i64, width: i64, top_n: i64, source: Source) -> Memory {
-        let ring = |queue| source.tensor(&format!("{name}.block.{queue}"), &[rows, width], Init::Normal);
+    fn build(name: &str, shape: [i64; 2], top_n: i64, source: Source, seed: u64, device: Device) -> Memory {
+        let full = |queue: &str| format!("{name}.block.{queue}");
+        let ring = |queue| source.tensor(&full(queue), &shape, Init::Normal);
+        let source = Source::seeded(seed, device);
         Memory {
             queue_q: ring("queue_q"),
             queue_k: ring("queue_k"),
-            queue_v: ring("queue_v"),
+            queue_v: Unused::Told { source, name: full("queue_v"), written: vec![false; shape[0] as usize] },
             pointer: 0,
-            top_n: top_n.min(rows),
+            top_n: top_n.min(shape[0]),
         }
     }
 
@@ -77,9 +128,9 @@ impl Memory {
     /// Quirk kept from the published code: unless the write wraps (one that ends exactly at the end does not), the
     /// pointer moves by twice the number of rows, so part of the ring may keep its random rows for ever.
     pub fn write(&mut self, rows: &Tensor) {
-        for queue in [&self.queue_q, &self.queue_k, &self.queue_v] {
-            ring::write(queue, 0, self.pointer, rows);
-        }
+        ring::write(&self.queue_q, 0, self.pointer, rows);
+        ring::write(&self.queue_k, 0, self.pointer, rows);
+        self.queue_v.write(self.pointer, rows);
         let (capacity, count) = (self.queue_q.size()[0], rows.size()[0]);
         let wraps = self.pointer + count > capacity;
         self.pointer = (self.pointer + if wraps { count } else { 2 * count }) % capacity;
@@ -87,9 +138,12 @@ impl Memory {
 
     /// Its tensors under their published names: three rings and the pointer, `[1]` int64.
     pub fn state(&self) -> Vec<(&'static str, Tensor)> {
-        let mut state: Vec<_> = self.queues().map(|(name, queue)| (name, queue.shallow_clone())).into();
-        state.push(("block.queue_ptr", Tensor::from_slice(&[self.pointer])));
-        state
+        vec![
+            (QUEUE_Q, self.queue_q.shallow_clone()),
+            (QUEUE_K, self.queue_k.shallow_clone()),
+            (QUEUE_V, self.queue_v.tensor(&self.queue_q)),
+            (POINTER, Tensor::from_slice(&[self.pointer])),
+        ]
     }
 
     /// Copies rings and pointer from the tensors called `prefix` + their names.
@@ -97,19 +151,63 @@ impl Memory {
     /// # Errors
     /// A tensor is missing or has another shape. Those before it have then been overwritten.
     pub fn load(&mut self, tensors: &NamedTensors, prefix: &str) -> Result<(), LoadError> {
-        let pointer = find(tensors, prefix, "block.queue_ptr", &[1])?.int64_value(&[0]);
-        self.queues().into_iter().try_for_each(|(name, queue)| copy_into(queue, tensors, prefix, name))?;
+        let pointer = find(tensors, prefix, POINTER, &[1])?.int64_value(&[0]);
+        let unused = find(tensors, prefix, QUEUE_V, &self.queue_q.size())?;
+        copy_into(&self.queue_q, tensors, prefix, QUEUE_Q)?;
+        copy_into(&self.queue_k, tensors, prefix, QUEUE_K)?;
+        self.queue_v.load(unused, &self.queue_q, &self.queue_k);
         self.pointer = pointer.rem_euclid(self.queue_q.size()[0]);
         Ok(())
     }
-
-    fn queues(&self) -> [(&'static str, &Tensor); 3] {
-        [("block.queue_q", &self.queue_q), ("block.queue_k", &self.queue_k), ("block.queue_v", &self.queue_v)]
-    }
 }
+
+const QUEUE_Q: &str = "block.queue_q";
+const QUEUE_K: &str = "block.queue_k";
+const QUEUE_V: &str = "block.queue_v";
+const POINTER: &str = "block.queue_ptr";
 
 /// Those of `rows` `[M, D]` whose flag says that the image's student crops are weak.
 pub fn weak_rows(rows: &Tensor, weak: &[bool]) -> Tensor {
     let chosen: Vec<i64> = (0..).zip(weak).filter_map(|(row, weak)| weak.then_some(row)).collect();
     rows.index_select(0, &Tensor::from_slice(&chosen).to_device(rows.device()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(memory: &Memory) -> NamedTensors {
+        memory.state().into_iter().map(|(name, tensor)| (name.to_owned(), tensor.copy())).collect()
+    }
+
+    #[test]
+    fn the_unused_ring_is_told_from_the_others_or_kept() {
+        let rows = |seed| Source::seeded(seed, Device::Cpu).tensor("rows", &[3, 4], Init::Normal);
+        let mut memory = Memory::new("m", 8, 4, 2, 5, Device::Cpu);
+        let drawn = Source::seeded(5, Device::Cpu).tensor("m.block.queue_v", &[8, 4], Init::Normal);
+        assert_eq!(named(&memory)[QUEUE_V], drawn);
+        memory.write(&rows(1));
+        memory.write(&rows(2));
+        // Places 0 … 2 and, after the published jump of the pointer, 6, 7 and 0.
+        let state = named(&memory);
+        let written = |place: i64| state[QUEUE_V].get(place) == state[QUEUE_Q].get(place);
+        assert_eq!((0..8).filter(|&place| written(place)).collect::<Vec<_>>(), [0, 1, 2, 6, 7]);
+        assert_eq!(state[QUEUE_V].narrow(0, 3, 3), drawn.narrow(0, 3, 3));
+
+        let mut resumed = Memory::blank("m", 8, 4, 2, 5, Device::Cpu);
+        resumed.load(&state, "").unwrap();
+        assert!(matches!(resumed.queue_v, Unused::Told { .. }));
+        // Of a run with another seed its random rows must be kept.
+        let mut foreign = Memory::blank("m", 8, 4, 2, 6, Device::Cpu);
+        foreign.load(&state, "").unwrap();
+        assert!(matches!(foreign.queue_v, Unused::Kept(_)));
+        for memory in [&mut memory, &mut resumed, &mut foreign] {
+            memory.write(&rows(3));
+        }
+        for other in [&resumed, &foreign] {
+            for (name, tensor) in named(&memory) {
+                assert_eq!(named(other)[&name], tensor, "{name}");
+            }
+        }
+    }
 }

@@ -74,7 +74,7 @@ impl Trainer {
         };
         let (rows, width, top_n) = (config.losses.local_group_queue_size, model.embed_dim, model.local_group_knn_top_n);
         let memory = |name: &str| match blank {
-            true => Memory::blank(rows, width, top_n, device),
+            true => Memory::blank(name, rows, width, top_n, seed, device),
             false => Memory::new(name, rows, width, top_n, seed, device),
         };
         let (student, teacher) = (network(Role::Student)?, network(Role::Teacher)?);
