@@ -3,6 +3,7 @@
 mod folder;
 mod log;
 mod signals;
+pub mod train_log;
 
 pub use folder::RunFolder;
 pub use log::{EpochMeans, EpochSums, RunLog};

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::run::train_log;
+
 /// How often the line is written where standard error is no terminal.
 const QUIET_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -42,6 +44,8 @@ pub struct Progress {
     first: u64,
     last: u64,
     written: Instant,
+    /// When `train.log` last got a line.
+    noted: Instant,
 }
 
 impl Progress {
@@ -55,22 +59,29 @@ impl Progress {
         }
         bar.reset_eta();
         let now = Instant::now();
-        Self { bar, terminal, start: now, first, last, written: now }
+        Self { bar, terminal, start: now, first, last, written: now, noted: now }
     }
 
     /// Shows that `step` steps of the run are done.
     pub fn update(&mut self, step: u64, line: impl FnOnce() -> ProgressLine) {
-        let last = step == self.last;
-        if !self.terminal && !last && step != self.first + 1 && self.written.elapsed() < QUIET_INTERVAL {
+        let ends = step == self.last || step == self.first + 1;
+        let due = |since: Instant| ends || since.elapsed() >= QUIET_INTERVAL;
+        let (noted, shown) = (due(self.noted), self.terminal || due(self.written));
+        if !noted && !shown {
             return;
         }
-        self.written = Instant::now();
         let text = line().text();
+        let whole = format!("step {step}/{} {text}, ETA {}", self.last, duration(self.eta(step)));
+        if noted {
+            self.noted = Instant::now();
+            train_log::note(format_args!("{whole}"));
+        }
         if self.terminal {
             self.bar.set_position(step);
             self.bar.set_message(text);
-        } else {
-            eprintln!("step {step}/{} {text}, ETA {}", self.last, duration(self.eta(step)));
+        } else if shown {
+            self.written = Instant::now();
+            eprintln!("{whole}");
         }
     }
 

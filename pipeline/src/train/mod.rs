@@ -22,7 +22,7 @@ use self::training::Training;
 use crate::cli::TrainArgs;
 use crate::config::{RunConfig, resolve};
 use crate::data::{self, Data};
-use crate::run::{RunFolder, Signals};
+use crate::run::{RunFolder, Signals, train_log};
 use crate::status::{Exporter, Server, TrainMeters, serve};
 use crate::topology;
 
@@ -35,6 +35,8 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     let signals = Signals::install()?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);
     let folder = RunFolder::open(Path::new(&config.output_dir))?;
+    train_log::TRAIN_LOG.open(folder.path());
+    train_log::start();
 
     let set = match data {
         Data::Set(set) => set,
