@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod contact_sheet;
 pub mod data;
 pub mod render;
 pub mod run;

@@ -16,17 +16,12 @@ use mugs_image::{Image, encode};
 use mugs_shards::ShardSet;
 use mugs_simd::Level;
 
-use super::contact_sheet::{ContactSheet, Framed, denormalised};
 use super::jpeg_effect::JpegEffect;
 use crate::cli::CropsArgs;
 use crate::config::{RunConfig, resolve};
+use crate::contact_sheet::{ContactSheet, Framed, PICTURE, STRONG, TEACHER, WEAK, denormalised};
 use crate::data;
 use crate::render::{Planes, Renderer};
-
-const PICTURE: [u8; 3] = [120, 120, 120];
-const TEACHER: [u8; 3] = [40, 90, 220];
-const WEAK: [u8; 3] = [30, 160, 60];
-const STRONG: [u8; 3] = [240, 130, 20];
 
 /// Runs the command.
 pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {

@@ -1,7 +1,6 @@
 //! The commands beside `train`.
 
 mod bench;
-mod contact_sheet;
 mod cpu;
 mod crops;
 mod features;

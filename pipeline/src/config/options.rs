@@ -179,6 +179,8 @@ options! {
         saveckp_freq: usize = 20;
         /// Address of the Prometheus meters, for example 127.0.0.1:9400; `off` serves none [default: 127.0.0.1:9400]
         metrics_addr: String = DEFAULT_METRICS_ADDR.into() => { value_name = "ADDRESS" };
+        /// Write TensorBoard's events into the folder tensorboard of the run every so many steps; 0 writes none [default: 10]
+        tensorboard_every: u64 = 10;
         /// Threads of the training step; 0 takes one per processor [default: 0]
         threads: usize = 0;
     }
@@ -204,5 +206,6 @@ pub const FREE_ON_RESUME: &[&str] = &[
     "save_every_steps",
     "saveckp_freq",
     "metrics_addr",
+    "tensorboard_every",
     "threads",
 ];

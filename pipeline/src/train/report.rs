@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use mugs_compute::trainer::StepReport;
+use mugs_compute::trainer::{Rates, StepReport};
+use mugs_image::{Image, encode};
 
-use crate::status::{Progress, ProgressLine, TrainMeters};
+use crate::status::{Progress, ProgressLine, TensorBoard, TensorBoardStep, TrainMeters};
 
 /// Where a step stands in the run.
 pub struct StepPlace {
@@ -16,14 +17,15 @@ pub struct StepPlace {
     pub epochs: usize,
     /// Pictures in the step.
     pub images: usize,
-    /// Learning rate of the step.
-    pub lr: f64,
+    /// Rates of the step.
+    pub rates: Rates,
 }
 
 /// Tells people and machines about the steps.
 pub struct Reporter {
     meters: TrainMeters,
     progress: Progress,
+    tensorboard: TensorBoard,
     start: Instant,
     images: u64,
     waited: Duration,
@@ -31,9 +33,9 @@ pub struct Reporter {
 
 impl Reporter {
     /// Starts with `first` steps done, of `last`.
-    pub fn new(meters: TrainMeters, first: u64, last: u64) -> Self {
+    pub fn new(meters: TrainMeters, tensorboard: TensorBoard, first: u64, last: u64) -> Self {
         let progress = Progress::start(first, last);
-        Self { meters, progress, start: Instant::now(), images: 0, waited: Duration::ZERO }
+        Self { meters, progress, tensorboard, start: Instant::now(), images: 0, waited: Duration::ZERO }
     }
 
     /// The meters, for what is no step.
@@ -45,9 +47,15 @@ impl Reporter {
     pub fn step(&mut self, place: &StepPlace, report: &StepReport, took: Duration, waited: Duration) {
         self.images += place.images as u64;
         self.waited += waited;
-        self.meters.step(place.done, place.epoch, place.images, place.lr, took, waited);
+        self.meters.step(place.done, place.epoch, place.images, place.rates.lr, took, waited);
         let terms = || std::iter::once(("total", report.total)).chain(report.terms.iter().map(|(n, v)| (short(n), *v)));
         self.meters.losses(terms());
+        let scalars = || {
+            let losses = terms().map(|(name, value)| (format!("loss/{}", name.replace('-', "_")), value));
+            losses.chain(rates(&place.rates)).collect()
+        };
+        let (done, images) = (place.done, place.images);
+        self.tensorboard.step(&TensorBoardStep { done, images, waited, scalars: &scalars });
         let elapsed = self.start.elapsed().as_secs_f64().max(1e-9);
         let (images, waited) = (self.images, self.waited);
         self.progress.update(place.done, || ProgressLine {
@@ -57,6 +65,27 @@ impl Reporter {
             data_wait: waited.as_secs_f64() / elapsed,
         });
     }
+
+    /// Shows the crops that step `step` begins an epoch with, where TensorBoard's events are written.
+    pub fn crops(&mut self, step: u64, draw: impl FnOnce() -> Image) {
+        if self.tensorboard.is_on() {
+            let image = draw();
+            match encode::png(&image) {
+                Ok(png) => self.tensorboard.image(step, "crops", (image.width, image.height), &png),
+                Err(error) => tracing::warn!("no picture of the crops of step {step}: {error}"),
+            }
+        }
+    }
+}
+
+fn rates(rates: &Rates) -> impl Iterator<Item = (String, f64)> {
+    let named = [
+        ("lr", rates.lr),
+        ("wd", rates.weight_decay),
+        ("momentum", rates.momentum),
+        ("teacher_temp", rates.teacher_temp),
+    ];
+    named.into_iter().map(|(name, rate)| (name.to_owned(), rate))
 }
 
 /// `instance-sup.` as people and labels say it: `instance`.

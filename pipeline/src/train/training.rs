@@ -12,6 +12,7 @@ use mugs_data::order::{Order, default_streams};
 use mugs_shards::ShardSet;
 use tch::Device;
 
+use super::crops_picture;
 use super::input::step_input;
 use super::report::{Reporter, StepPlace};
 use super::restore;
@@ -19,7 +20,7 @@ use crate::config::RunConfig;
 use crate::peak_rss_mib;
 use crate::render::Rendered;
 use crate::run::{EpochSums, RunFolder, RunLog, Signals, Stop};
-use crate::status::TrainMeters;
+use crate::status::{TensorBoard, TrainMeters};
 use crate::topology::DataStages;
 
 /// A run, between two steps.
@@ -97,7 +98,8 @@ impl Training {
     /// Trains until all is done or a signal stops the run, and writes a checkpoint either way; also on an error of the
     /// data, since the state is sound then.
     pub fn run(&mut self, mut stages: DataStages, signals: &Signals, meters: TrainMeters) -> Result<Option<Stop>> {
-        let mut reporter = Reporter::new(meters, self.steps_done(), self.last_step());
+        let tensorboard = TensorBoard::open(self.folder.path(), self.config.tensorboard_every, self.steps_done());
+        let mut reporter = Reporter::new(meters, tensorboard, self.steps_done(), self.last_step());
         let stopped = self.steps(&mut stages, signals, &mut reporter);
         let saved = if self.unsaved > 0 { self.save(&reporter) } else { Ok(()) };
         match (stopped, saved) {
@@ -127,6 +129,9 @@ impl Training {
             }
             let waited = wait.elapsed();
             let bad = self.bad_samples(&batches, stages.max_bad_samples, reporter.meters())?;
+            if self.cursor.step == 0 && crops_picture::is_due(self.cursor.epoch as usize, self.config.epochs) {
+                reporter.crops(self.steps_done() + 1, || crops_picture::draw(&batches[0]));
+            }
             self.step(&batches, waited, reporter)?;
             self.sums.bad = bad;
             reporter.meters().data(stages.warnings.count(), stages.retries.count());
@@ -165,7 +170,7 @@ impl Training {
             epoch: epoch as usize,
             epochs: self.config.epochs,
             images: batches.iter().map(|batch| batch.contents.keys.len()).sum(),
-            lr: rates.lr,
+            rates,
         };
         let took = start.elapsed();
         tracing::debug!("step {} took {:.3} s, peak memory {:.0} MiB", place.done, took.as_secs_f64(), peak_rss_mib());

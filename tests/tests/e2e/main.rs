@@ -9,4 +9,5 @@ mod meters;
 mod pictures;
 mod resume;
 mod support;
+mod tensorboard;
 mod trouble;

@@ -10,6 +10,15 @@ const FRAME: usize = 2;
 /// Crops whose largest is smaller are magnified by a whole number, so that a person sees each of their pixels.
 const LEGIBLE: usize = 96;
 
+/// Frame of what is no large crop: gray.
+pub const PICTURE: [u8; 3] = [120, 120, 120];
+/// Frame of the teacher's crops: blue.
+pub const TEACHER: [u8; 3] = [40, 90, 220];
+/// Frame of the student's weak crops: green.
+pub const WEAK: [u8; 3] = [30, 160, 60];
+/// Frame of the student's strong crops: orange.
+pub const STRONG: [u8; 3] = [240, 130, 20];
+
 /// A crop in its frame.
 pub struct Framed {
     /// The crop.
