@@ -29,6 +29,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Draw the crops of some pictures as the network sees them into one picture
     Crops(CropsArgs),
+    /// Show a run or a checkpoint: options, progress, loss curves, the tensors it holds
+    Inspect(InspectArgs),
     /// Classify pictures by their neighbours' classes, with a network's class tokens as features
     Knn(KnnArgs),
 }
@@ -120,6 +122,36 @@ pub struct CropsArgs {
     /// The options.
     #[command(flatten)]
     pub options: Flags,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mugs-pipeline inspect runs/small
+  mugs-pipeline inspect runs/small --svg losses.svg --against published/log.txt
+  mugs-pipeline inspect published/checkpoint.pth --tensors                 names, shapes, types and sizes
+  mugs-pipeline inspect runs/small --format json | jq .progress
+
+Of a folder the newest checkpoint is read, config.toml and log.txt; of a checkpoint also the log.txt beside it. Nothing
+in a checkpoint is executed: objects of other classes than tensors are named and not made. Losses are means over the
+steps of an epoch, in nats; epochs count from 0. Sizes are those of the values, without what the file adds.")]
+pub struct InspectArgs {
+    /// The folder of a run, or a checkpoint: ours or a published one
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Draw the losses, the learning rate and the weight decay by epoch into an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Show the losses of other runs too: their log.txt, or their folders
+    #[arg(long, num_args = 1.., value_name = "LOG")]
+    pub against: Vec<PathBuf>,
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// `knn`.

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::train(arguments),
         Command::Bench(arguments) => commands::bench(arguments),
         Command::Crops(arguments) => commands::crops(arguments),
+        Command::Inspect(arguments) => commands::inspect(arguments),
         Command::Knn(arguments) => commands::knn(arguments),
     };
     match done {

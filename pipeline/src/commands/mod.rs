@@ -4,9 +4,11 @@ mod bench;
 mod cpu;
 mod crops;
 mod features;
+mod inspect;
 mod jpeg_effect;
 mod knn;
 
 pub use bench::bench;
 pub use crops::crops;
+pub use inspect::inspect;
 pub use knn::knn;

@@ -6,6 +6,7 @@ mod report;
 mod restore;
 mod training;
 
+pub(crate) use self::training::steps_per_epoch;
 pub use self::training::train_config;
 
 use std::path::Path;

@@ -223,7 +223,8 @@ impl Training {
     }
 }
 
-fn steps_per_epoch(config: &RunConfig, set: &ShardSet) -> Result<u64> {
+/// Steps of an epoch of one rank.
+pub(crate) fn steps_per_epoch(config: &RunConfig, set: &ShardSet) -> Result<u64> {
     let counts: Vec<u64> = set.manifest().shards.iter().map(|shard| shard.samples).collect();
     let streams = u32::try_from(config.streams).context("--streams is too large")?;
     let block = u32::try_from(config.shuffle_block).context("--shuffle_block is too large")?;
