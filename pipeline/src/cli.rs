@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Flags;
+use crate::config::Sources;
 
 /// Self-supervised pretraining of vision transformers with Mugs, streamed from shards.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Classify pictures by their neighbours' classes, with a network's class tokens as features
     Knn(KnnArgs),
+    /// List the published runs that --recipe knows: their options and what came out of them
+    Recipes(RecipesArgs),
 }
 
 /// `train`.
@@ -44,16 +46,16 @@ Examples:
   mugs-pipeline train --data_path my-pictures --output_dir runs/mine       packs the pictures first, once
   mugs-pipeline train --data_path imagenet/train --output_dir runs/small --on_bad_sample skip
   mugs-pipeline train --config runs/small/config.toml --max_steps 5000     stops after step 5000, with a checkpoint
+  mugs-pipeline train --data_path imagenet/train --output_dir runs/base --recipe vit_base_400ep
+  MUGS_DATA_PATH=imagenet/train mugs-pipeline train --output_dir runs/low --set lr=4e-4 --set color_aug=true
 
+Later ones override earlier ones: defaults, --recipe, --config, environment, --set, flags.
 SIGTERM and SIGINT write a checkpoint and end the run; SIGUSR1 writes one and goes on. The same command line
 goes on with the very next batch.")]
 pub struct TrainArgs {
-    /// A TOML file with options (as written to config.toml of a run); flags override it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The options.
+    /// The options, and where they come from.
     #[command(flatten)]
-    pub options: Flags,
+    pub sources: Sources,
 }
 
 /// How results are printed.
@@ -93,12 +95,9 @@ pub struct BenchArgs {
     /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// A TOML file with options; flags override it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The options.
+    /// The options, and where they come from.
     #[command(flatten)]
-    pub options: Flags,
+    pub sources: Sources,
 }
 
 /// `crops`.
@@ -116,12 +115,9 @@ pub struct CropsArgs {
     /// Pictures to show: the first ones of the first epoch
     #[arg(long, default_value_t = 6, value_name = "N")]
     pub pictures: usize,
-    /// A TOML file with options; flags override it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The options.
+    /// The options, and where they come from.
     #[command(flatten)]
-    pub options: Flags,
+    pub sources: Sources,
 }
 
 /// `inspect`.
@@ -161,15 +157,12 @@ Examples:
   mugs-pipeline knn --checkpoint runs/small/checkpoint.pth --data_path imagenet/train --val_path imagenet/val
   mugs-pipeline knn --config runs/small/config.toml --untrained --data_path ... --val_path ...")]
 pub struct KnnArgs {
-    /// The checkpoint whose network gives the features
-    #[arg(long, value_name = "FILE", required_unless_present = "untrained")]
+    /// The checkpoint whose network gives the features; it brings its own configuration
+    #[arg(long, value_name = "FILE", required_unless_present = "untrained", conflicts_with_all = ["config", "recipe"])]
     pub checkpoint: Option<PathBuf>,
     /// Take the network as it is before the first step, from the configuration and its seed
     #[arg(long, conflicts_with = "checkpoint")]
     pub untrained: bool,
-    /// A configuration; a checkpoint brings its own
-    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
-    pub config: Option<PathBuf>,
     /// The shard set whose pictures are classified; --data_path is the one whose classes are known
     #[arg(long = "val_path", value_name = "SET")]
     pub val_path: PathBuf,
@@ -185,7 +178,21 @@ pub struct KnnArgs {
     /// How to print the result
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// The options.
+    /// The options, and where they come from.
     #[command(flatten)]
-    pub options: Flags,
+    pub sources: Sources,
+}
+
+/// `recipes`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mugs-pipeline recipes --format json
+
+Accuracies are those of the published runs, on ImageNet-1K. Options that a recipe does not set have their published
+values by default.")]
+pub struct RecipesArgs {
+    /// How to print them
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Crops(arguments) => commands::crops(arguments),
         Command::Inspect(arguments) => commands::inspect(arguments),
         Command::Knn(arguments) => commands::knn(arguments),
+        Command::Recipes(arguments) => commands::recipes(&arguments),
     };
     match done {
         Ok(code) => code,

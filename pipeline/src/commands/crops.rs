@@ -18,15 +18,15 @@ use mugs_simd::Level;
 
 use super::jpeg_effect::JpegEffect;
 use crate::cli::CropsArgs;
-use crate::config::{RunConfig, resolve};
+use crate::config::RunConfig;
 use crate::contact_sheet::{ContactSheet, Framed, PICTURE, STRONG, TEACHER, WEAK, denormalised};
 use crate::data;
 use crate::render::{Planes, Renderer};
 
 /// Runs the command.
 pub fn crops(arguments: CropsArgs) -> Result<ExitCode> {
-    let CropsArgs { out, pictures: count, config, options } = arguments;
-    let config = resolve(config.as_deref(), options)?;
+    let CropsArgs { out, pictures: count, sources } = arguments;
+    let config = sources.resolve()?.config;
     ensure!(count > 0, "--pictures is 0: there is nothing to draw");
     config.announce_jpeg()?;
     let planner = Planner::new(config.seed, &config.crops()?)?;

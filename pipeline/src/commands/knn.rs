@@ -12,7 +12,7 @@ use tch::{Device, Tensor};
 
 use super::features::{Features, features};
 use crate::cli::{Format, KnnArgs};
-use crate::config::{RunConfig, resolve};
+use crate::config::RunConfig;
 use crate::data;
 use crate::train::train_config;
 
@@ -47,13 +47,13 @@ pub fn knn(arguments: KnnArgs) -> Result<ExitCode> {
 /// The network that gives the features, and the configuration it was made with.
 fn network(arguments: &KnnArgs) -> Result<(RunConfig, Trainer)> {
     let Some(path) = &arguments.checkpoint else {
-        let config = resolve(arguments.config.as_deref(), arguments.options.clone())?;
-        let trainer = Trainer::new(&config.model()?, &train_config(&config), config.seed, Device::Cpu)?;
+        let config = arguments.sources.resolve()?.config;
+        let trainer = Trainer::new(&config.model()?, &train_config(&config)?, config.seed, Device::Cpu)?;
         return Ok((config, trainer));
     };
     let checkpoint = Checkpoint::read(path)?;
     let config = configuration(&checkpoint, path, arguments)?;
-    let (model, train) = (config.model()?, train_config(&config));
+    let (model, train) = (config.model()?, train_config(&config)?);
     let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &checkpoint.state)
         .with_context(|| format!("{} does not fit its own configuration", path.display()))?;
     Ok((config, trainer))
@@ -62,9 +62,9 @@ fn network(arguments: &KnnArgs) -> Result<(RunConfig, Trainer)> {
 fn configuration(checkpoint: &Checkpoint, path: &Path, arguments: &KnnArgs) -> Result<RunConfig> {
     let mut config: RunConfig = serde_json::from_str(&checkpoint.mugs.configuration)
         .with_context(|| format!("the configuration in {} is not readable", path.display()))?;
-    arguments.options.clone().apply(&mut config);
-    config.check()?;
-    Ok(config)
+    // The vectors were the choice of the host that trained.
+    config.simd = RunConfig::default().simd;
+    Ok(arguments.sources.over(config)?.config)
 }
 
 fn rows(known: &Features, asked: &Features, classes: i64, arguments: &KnnArgs) -> Result<Vec<Row>> {

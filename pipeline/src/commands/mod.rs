@@ -7,8 +7,10 @@ mod features;
 mod inspect;
 mod jpeg_effect;
 mod knn;
+mod recipes;
 
 pub use bench::bench;
 pub use crops::crops;
 pub use inspect::inspect;
 pub use knn::knn;
+pub use recipes::recipes;

@@ -1,8 +1,11 @@
-//! The configuration of a run: defaults < file < flags, checked before anything starts.
+//! The configuration of a run: defaults < recipe < file < environment < flags, checked before anything starts.
 
 mod layers;
 mod options;
 mod parts;
+pub mod recipes;
+mod values;
 
-pub use layers::{drift, normalise_flags, resolve};
+pub use layers::{Resolved, Sources, drift, normalise_flags};
 pub use options::{DEFAULT_METRICS_ADDR, FREE_ON_RESUME, Flags, RunConfig};
+pub use values::Assignment;

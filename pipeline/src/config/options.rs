@@ -6,6 +6,8 @@
 use mugs_image::DEFAULT_PIXEL_LIMIT;
 use serde::{Deserialize, Serialize};
 
+use super::values::switch;
+
 macro_rules! options {
     ($( $heading:literal { $(
         $(#[doc = $doc:literal])+
@@ -62,7 +64,9 @@ options! {
         /// Stochastic depth of the student's last block; grows linearly from 0 over the blocks [default: 0.1]
         drop_path_rate: f64 = 0.1;
         /// Normalise the predictors' input [default: true]
-        norm_before_pred: bool = true;
+        norm_before_pred: bool = true => { value_name = "BOOL", value_parser = switch };
+        /// Normalise the hidden layers of the three projectors over the batch (the predictors have no such layer) [default: false]
+        use_bn_in_head: bool = false => { value_name = "BOOL", value_parser = switch };
     }
     "Losses" {
         /// Switches of the instance, local-group and group loss: > 0 is on; the sum of the three divides the total [default: 1 1 1]
@@ -86,7 +90,7 @@ options! {
         /// Width of the group projector's output [default: 256]
         group_bottleneck_dim: i64 = 256;
         /// Freeze the gains of the group head's last layer [default: false]
-        norm_last_layer: bool = false;
+        norm_last_layer: bool = false => { value_name = "BOOL", value_parser = switch };
         /// The student's temperature in the group loss [default: 0.1]
         group_student_temp: f64 = 0.1;
         /// The teacher's temperature in the first epoch of its warm-up [default: 0.04]
@@ -103,6 +107,8 @@ options! {
         batch_size_per_gpu: usize = 64;
         /// Micro-batches of batch_size_per_gpu pictures that make up one step: the update of one batch so many times larger (learning rate included), with the memory of one micro-batch; BatchNorm heads see each micro-batch by itself [default: 1]
         accumulate: usize = 1 => { value_name = "N" };
+        /// What updates the weights: adamw, sgd or lars [default: adamw]
+        optimizer: String = "adamw".into() => { value_name = "NAME", value_parser = ["adamw", "sgd", "lars"], hide_possible_values = true };
         /// Peak learning rate for 256 pictures a step; scaled by the global batch / 256 [default: 0.0008]
         lr: f64 = 8e-4;
         /// Final learning rate, not scaled [default: 0.000001]
@@ -121,6 +127,8 @@ options! {
         freeze_last_layer: usize = 1;
         /// Teacher momentum at the start; cosine towards 1 [default: 0.996]
         momentum_teacher: f64 = 0.996;
+        /// Compute in half precision. Only false so far: there is no fp16 on the CPU [default: false]
+        use_fp16: bool = false => { value_name = "BOOL", value_parser = switch };
     }
     "Crops" {
         /// Side of the four large crops in pixels; a multiple of the patch size [default: 224]
@@ -135,14 +143,16 @@ options! {
         local_crops_number: usize = 10;
         /// Probability of WEAK augmentation of a student crop (the published help says the opposite of what it does) [default: 0.5]
         prob: f64 = 0.5;
-        /// RandAugment policy of strong crops; any part inc0 also switches the increasing set on [default: rand-m9-mstd0.5-inc1]
+        /// RandAugment policy of strong crops; `inc` and any digit switches the increasing set on, EVEN inc0: leave the part out to have it off [default: rand-m9-mstd0.5-inc1]
         timm_auto_augment_par: String = "rand-m9-mstd0.5-inc1".into();
+        /// WITHOUT EFFECT, here as in the published trainer: it bounds translations in pixels, which no operator of the policy uses [default: 0.45]
+        strong_ratio: f64 = 0.45;
         /// Colour jitter and gray in strong crops too [default: false]
-        color_aug: bool = false;
+        color_aug: bool = false => { value_name = "BOOL", value_parser = switch };
         /// Probability of erasing a rectangle of a strong crop [default: 0.25]
         re_prob: f64 = 0.25;
         /// Give the student copies of the teacher's crops instead of crops of its own [default: false]
-        vanilla_weak_augmentation: bool = false;
+        vanilla_weak_augmentation: bool = false => { value_name = "BOOL", value_parser = switch };
     }
     "Data" {
         /// A shard set (the folder with its manifest.json, as `mugs-shard pack` makes it), or, to train on, a folder of pictures: class folders, or flat without labels; it is packed once into the folder data-cache of --output_dir
@@ -153,6 +163,8 @@ options! {
         readahead_mb: usize = 256;
         /// Samples of a stream that are shuffled together [default: 256]
         shuffle_block: usize = 256;
+        /// Normalise crops once, after they are put together. Only true: with false the published trainer normalises them twice [default: true]
+        use_prefetcher: bool = true => { value_name = "BOOL", value_parser = switch };
         /// What is done about a sample whose bytes are bad or whose picture cannot be decoded: `fail` ends the run, `skip` puts the next good sample of its stream in its place [default: fail]
         on_bad_sample: String = "fail".into() => { value_name = "POLICY", value_parser = ["fail", "skip"], hide_possible_values = true };
         /// With --on_bad_sample skip: most bad samples of an epoch, one more ends the run; 0 takes 0.1 % of the epoch, at least 10 [default: 0]
@@ -183,6 +195,20 @@ options! {
         tensorboard_every: u64 = 10;
         /// Threads of the training step; 0 takes one per processor [default: 0]
         threads: usize = 0;
+        /// WITHOUT EFFECT: the published trainer then takes the pictures of the first two classes alone; here make --data_path a folder of two class folders. MUGS_LOG=debug gives more log lines [default: false]
+        debug: bool = false => { value_name = "BOOL", value_parser = switch };
+    }
+    "Launch (taken so that published command lines work; one process trains so far)" {
+        /// Number of processes that train together; only 1 so far [default: 1]
+        world_size: u32 = 1;
+        /// Number of this process among them; only 0 so far [default: 0]
+        rank: u32 = 0;
+        /// Number of this process on its host; only 0 so far [default: 0]
+        local_rank: u32 = 0;
+        /// WITHOUT EFFECT: where the published trainer's processes meet; one process meets nobody [default: env://]
+        dist_url: String = "env://".into() => { value_name = "URL" };
+        /// WITHOUT EFFECT: how the published trainer starts its processes [default: false]
+        ddpjob: bool = false => { value_name = "BOOL", value_parser = switch };
     }
 }
 
@@ -208,4 +234,12 @@ pub const FREE_ON_RESUME: &[&str] = &[
     "metrics_addr",
     "tensorboard_every",
     "threads",
+    // Without effect on anything, or on what is computed.
+    "strong_ratio",
+    "debug",
+    "world_size",
+    "rank",
+    "local_rank",
+    "dist_url",
+    "ddpjob",
 ];

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use mugs_compute::loss::LossConfig;
 use mugs_compute::model::{Arch, ModelConfig};
+use mugs_compute::optim::OptimizerKind;
 use mugs_compute::schedule::{ScheduleConfig, Schedules, TeacherTemperature};
 use mugs_data::bad::OnBadSample;
 use mugs_data::crop::CropConfig;
@@ -36,10 +37,42 @@ impl RunConfig {
             "--size_crops and --global_crops_size are both {}: local crops must be of another size",
             self.size_crops
         );
+        self.check_precision()?;
+        self.check_launch()?;
         self.model()?;
+        self.optimizer()?;
         self.crops()?;
         self.fetch()?;
         self.decoder()?;
+        Ok(())
+    }
+
+    /// What is computed with: what is not built is refused.
+    fn check_precision(&self) -> Result<()> {
+        ensure!(
+            !self.use_fp16,
+            "--use_fp16 true: training runs on the CPU, which has no fp16; leave it out to compute in fp32, as the \
+             published recipes do"
+        );
+        ensure!(
+            self.use_prefetcher,
+            "--use_prefetcher false: the published trainer then normalises every crop twice, which is not built; leave \
+             it out to normalise once"
+        );
+        Ok(())
+    }
+
+    /// The options of a launch on several processes.
+    fn check_launch(&self) -> Result<()> {
+        ensure!(
+            self.world_size == 1,
+            "--world_size {}: one process trains so far; leave it out, and let --batch_size_per_gpu times --accumulate be \
+             the pictures of a step over all ranks",
+            self.world_size
+        );
+        for (name, number) in [("rank", self.rank), ("local_rank", self.local_rank)] {
+            ensure!(number == 0, "--{name} {number}: one process trains so far, whose number is 0; leave it out");
+        }
         Ok(())
     }
 
@@ -61,10 +94,16 @@ impl RunConfig {
         model.group_bottleneck_dim = self.group_bottleneck_dim;
         model.group_out_dim = self.group_out_dim;
         model.norm_before_pred = self.norm_before_pred;
+        model.use_bn_in_head = self.use_bn_in_head;
         model.norm_last_layer = self.norm_last_layer;
         model.loss_weights = [self.loss_weights[0], self.loss_weights[1], self.loss_weights[2]];
         model.validate()?;
         Ok(model)
+    }
+
+    /// What updates the weights.
+    pub fn optimizer(&self) -> Result<OptimizerKind> {
+        self.optimizer.parse().with_context(|| format!("--optimizer {}", self.optimizer))
     }
 
     /// Queues and temperatures.
@@ -164,6 +203,28 @@ impl RunConfig {
         Ok(())
     }
 
+    /// Says so where an option that was asked for does less than it seems to.
+    pub fn announce_limits(&self) {
+        if self.use_bn_in_head && self.accumulate > 1 {
+            tracing::warn!(
+                "--use_bn_in_head true with --accumulate {}: the heads' statistics are those of each micro-batch of {} \
+                 pictures, not of the whole step",
+                self.accumulate,
+                self.batch_size_per_gpu
+            );
+        }
+        if self.debug {
+            tracing::warn!(
+                "--debug true has no effect: the published trainer then takes the first two classes alone; a folder of \
+                 two class folders as --data_path does the same"
+            );
+        }
+        let usual = RunConfig::default();
+        if self.strong_ratio != usual.strong_ratio {
+            tracing::warn!("--strong_ratio {} has no effect: no operator of the policy uses it", self.strong_ratio);
+        }
+    }
+
     /// What is done about bad samples.
     pub fn on_bad_sample(&self) -> Result<OnBadSample> {
         match self.on_bad_sample.as_str() {
@@ -196,6 +257,31 @@ fn or_processors(option: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_built_is_refused_with_the_way_out() {
+        let default = RunConfig::default;
+        for (wrong, sentence) in [
+            (RunConfig { optimizer: "adam".into(), ..default() }, "--optimizer adam"),
+            (RunConfig { use_fp16: true, ..default() }, "which has no fp16; leave it out to compute in fp32"),
+            (RunConfig { use_prefetcher: false, ..default() }, "leave it out to normalise once"),
+            (RunConfig { world_size: 8, ..default() }, "--world_size 8: one process trains so far; leave it out"),
+            (RunConfig { world_size: 0, ..default() }, "--world_size 0: one process trains so far; leave it out"),
+            (RunConfig { rank: 1, ..default() }, "--rank 1: one process trains so far"),
+            (RunConfig { local_rank: 2, ..default() }, "--local_rank 2: one process trains so far"),
+        ] {
+            let error = wrong.check().unwrap_err().to_string();
+            assert!(error.contains(sentence), "{error}");
+        }
+        for kind in OptimizerKind::ALL {
+            let config = RunConfig { optimizer: kind.to_string(), use_bn_in_head: true, ..default() };
+            config.check().unwrap();
+            assert_eq!((config.optimizer().unwrap(), config.model().unwrap().use_bn_in_head), (kind, true));
+        }
+        // What has no effect is taken.
+        let idle = RunConfig { debug: true, ddpjob: true, dist_url: "tcp://x".into(), strong_ratio: 0.1, ..default() };
+        idle.check().unwrap();
+    }
 
     #[test]
     fn pictures_are_decoded_exactly_up_to_the_reference_s_limit_unless_an_option_says_otherwise() {

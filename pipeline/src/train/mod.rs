@@ -22,7 +22,7 @@ use mugs_flow::StopHandle;
 
 use self::training::Training;
 use crate::cli::TrainArgs;
-use crate::config::{RunConfig, resolve};
+use crate::config::{Resolved, RunConfig};
 use crate::data::{self, Data};
 use crate::run::{RunFolder, Signals, train_log};
 use crate::status::{Exporter, Server, TrainMeters, serve};
@@ -30,9 +30,13 @@ use crate::topology;
 
 /// Runs the command.
 pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
-    let config = resolve(arguments.config.as_deref(), arguments.options)?;
+    let Resolved { config, recipe } = arguments.sources.resolve()?;
     ensure!(!config.output_dir.is_empty(), "--output_dir is missing: the folder for checkpoints and logs");
     config.announce_jpeg()?;
+    config.announce_limits();
+    if let Some(recipe) = recipe {
+        recipe.announce(&config)?;
+    }
     let data = data::find(&config)?;
     let signals = Signals::install()?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);

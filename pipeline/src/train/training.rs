@@ -49,7 +49,7 @@ impl Training {
         }
         let steps_per_epoch = steps_per_epoch(&config, set)?;
         let schedules = config.schedules(steps_per_epoch)?;
-        let (model, train) = (config.model()?, train_config(&config));
+        let (model, train) = (config.model()?, train_config(&config)?);
         let (trainer, cursor, sums) = match before {
             Some(checkpoint) => {
                 let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &checkpoint.state)
@@ -232,9 +232,9 @@ pub(crate) fn steps_per_epoch(config: &RunConfig, set: &ShardSet) -> Result<u64>
 }
 
 /// The trainer's part of a configuration.
-pub fn train_config(config: &RunConfig) -> TrainConfig {
-    let patch_embed_lr_mult = config.patch_embed_lr_mult;
-    TrainConfig { losses: config.losses(), patch_embed_lr_mult, ..TrainConfig::default() }
+pub fn train_config(config: &RunConfig) -> Result<TrainConfig> {
+    let (optimizer, patch_embed_lr_mult) = (config.optimizer()?, config.patch_embed_lr_mult);
+    Ok(TrainConfig { losses: config.losses(), optimizer, patch_embed_lr_mult })
 }
 
 /// The configuration as the published checkpoints hold it, under `args`.

@@ -19,7 +19,6 @@ use self::work::Work;
 use super::cpu;
 use super::jpeg_effect::JpegEffect;
 use crate::cli::{BenchArgs, Format};
-use crate::config::resolve;
 use crate::data;
 use crate::peak_rss_mib;
 
@@ -59,9 +58,9 @@ struct Stage {
 
 /// Runs the command.
 pub fn bench(arguments: BenchArgs) -> Result<ExitCode> {
-    let BenchArgs { workers, decode_only, profile, seconds, format, config, options } = arguments;
+    let BenchArgs { workers, decode_only, profile, seconds, format, sources } = arguments;
     ensure!(seconds > 0.0, "--seconds {seconds} is no time to measure");
-    let mut config = resolve(config.as_deref(), options)?;
+    let mut config = sources.resolve()?.config;
     config.num_workers = workers;
     config.announce_jpeg()?;
     let set = data::open_set(&config)?;
