@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use mugs_compute::checkpoint::Checkpoint;
+use mugs_compute::optim::OptimizerKind;
+
 use crate::support::{Lab, TINY, binary, run, text};
 
 fn pipeline(arguments: &[&str]) -> std::process::Output {
@@ -10,13 +13,61 @@ fn pipeline(arguments: &[&str]) -> std::process::Output {
 
 #[test]
 fn help_has_examples_and_usage_errors_exit_with_2() {
-    for command in ["train", "bench", "crops", "knn"] {
+    for command in ["train", "bench", "crops", "knn", "recipes"] {
         let help = pipeline(&[command, "--help"]);
         assert!(help.status.success());
         assert!(text(&help.stdout).contains("Example"), "{command}");
     }
     assert_eq!(pipeline(&["train", "--no_such_option", "1"]).status.code(), Some(2));
     assert_eq!(pipeline(&["knn", "--data_path", "x"]).status.code(), Some(2));
+    assert_eq!(pipeline(&["train", "--set", "no_such_option=1"]).status.code(), Some(2));
+}
+
+#[test]
+fn recipes_are_listed_for_people_and_machines() {
+    let listed = text(&pipeline(&["recipes"]).stdout);
+    let base = "vit_base_400ep: 78.0 % k-NN, 80.6 % linear on ImageNet-1K, 1008 = 24 GPUs x 42 pictures a step\n";
+    assert!(listed.contains(base) && listed.contains("  arch = \"vit_base\"\n"), "{listed}");
+    let json = pipeline(&["recipes", "--format", "json"]);
+    let recipes: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let names: Vec<&str> = recipes.as_array().unwrap().iter().map(|recipe| recipe["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["vit_small_100ep", "vit_small_300ep", "vit_small_800ep", "vit_base_400ep", "vit_large_250ep"]);
+    let large = &recipes[4];
+    assert_eq!((large["knn"].as_f64(), large["linear"].as_f64()), (Some(80.3), Some(82.1)));
+    assert_eq!((large["global_batch"].as_u64(), &large["gpus"]), (Some(640), &serde_json::Value::Null));
+    assert_eq!(recipes[3]["gpus"], 24);
+    assert_eq!(large["options"]["drop_path_rate"].as_f64(), Some(0.3));
+}
+
+#[test]
+fn a_run_takes_its_options_from_every_layer_and_goes_on_without_its_recipe() {
+    let lab = Lab::new(12);
+    let mut first = lab.train("run", &["--recipe=vit_small_300ep", "--set", "min_lr=0.001", "--max_steps=1"]);
+    first.args(["--world_size=1", "--use_fp16", "False", "--optimizer=lars", "--use_bn_in_head=True"]);
+    let output = run(first.env("MUGS_CLIP_GRAD", "0.5"));
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("the environment sets clip_grad = 0.5"), "{said}");
+    assert!(said.contains("recipe vit_small_300ep (74.8 / 78.2 %"), "{said}");
+    assert!(said.contains("--batch_size_per_gpu 4 --accumulate 256 keeps the published batch"), "{said}");
+    let checkpoint = Checkpoint::read(&lab.path("run/checkpoint.pth")).unwrap();
+    assert_eq!(checkpoint.state.optimizer.kind, OptimizerKind::Lars);
+    assert!(checkpoint.state.student.iter().any(|(name, _)| name.ends_with("running_mean")));
+    let config: serde_json::Value = serde_json::from_str(&checkpoint.mugs.configuration).unwrap();
+    let number = |name: &str| config[name].as_f64().unwrap();
+    assert_eq!([number("group_teacher_temp"), number("clip_grad"), number("min_lr")], [0.07, 0.5, 0.001]);
+    assert_eq!([number("lr"), number("epochs")], [0.05, 3.0], "flags override the recipe");
+
+    let mut again = Command::new(binary("mugs-pipeline"));
+    again.arg("train").arg("--config").arg(lab.path("run/config.toml")).args([
+        "--max_steps=2",
+        "--strong_ratio=0.1",
+        "--debug=1",
+    ]);
+    let output = run(&mut again);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("goes on at epoch 0 step 1"), "{said}");
+    assert!(said.contains("--debug true has no effect") && !said.contains("recipe"), "{said}");
 }
 
 #[test]
