@@ -1,5 +1,6 @@
 //! `train`: the thread at the end of the data stages.
 
+mod alarm;
 mod crops_picture;
 mod input;
 mod report;

@@ -12,6 +12,7 @@ use mugs_data::order::{Order, default_streams};
 use mugs_shards::ShardSet;
 use tch::Device;
 
+use super::alarm::CollapseAlarm;
 use super::crops_picture;
 use super::input::step_input;
 use super::report::{Reporter, StepPlace};
@@ -36,6 +37,7 @@ pub struct Training {
     /// The next step.
     cursor: Cursor,
     sums: EpochSums,
+    alarm: CollapseAlarm,
     /// Steps done since the newest checkpoint.
     unsaved: u64,
 }
@@ -66,7 +68,9 @@ impl Training {
         folder.write_config(&config)?;
         let log = RunLog::open(folder.path(), &config, cursor.epoch as usize)?;
         let data = set.digest();
-        Ok(Self { config, folder, log, trainer, schedules, steps_per_epoch, data, cursor, sums, unsaved: 0 })
+        let alarm = CollapseAlarm::new(&config);
+        tracing::info!("losses by chance, where a fresh run begins: {}", alarm.expected());
+        Ok(Self { config, folder, log, trainer, schedules, steps_per_epoch, data, cursor, sums, alarm, unsaved: 0 })
     }
 
     /// The configuration, with what was left open filled in.
@@ -162,6 +166,9 @@ impl Training {
         let report =
             self.trainer.step_accumulated(&inputs, &rates).map_err(|error| name_batch(error, epoch, batches))?;
         let terms: Vec<(String, f64)> = report.terms.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        if let Some(warning) = self.alarm.step(&report) {
+            tracing::warn!("{warning}");
+        }
         self.sums.add(report.total, &terms, rates.lr, rates.weight_decay);
         self.cursor.step += 1;
         self.unsaved += 1;
