@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-use super::value::Value;
-use super::{Checkpoint, MugsState, optimizer};
+use super::value::{Opaque, Value};
+use super::{Checkpoint, MugsState, Position, optimizer};
 use crate::state::{OrderedTensors, TrainState};
 
 /// Version of the entry `mugs`.
@@ -17,8 +17,8 @@ const KNOWN: [&str; 9] =
 pub enum LayoutError {
     /// A checkpoint of the published implementation.
     #[error(
-        "it has no entry `mugs` (seed, streams, position in the data, configuration), as the published implementation \
-         writes it; resuming such checkpoints is not supported yet"
+        "it has no entry `mugs` (seed, streams, position in the data, configuration): the published implementation \
+         wrote it; going on with such a checkpoint is not supported here yet"
     )]
     Published,
     /// An entry is missing or of another type.
@@ -120,25 +120,54 @@ fn int(key: &str, value: u64) -> Result<i64, LayoutError> {
 
 /// The checkpoint in a tree; tensors share storage with it.
 pub(super) fn from_value(root: &Value) -> Result<Checkpoint, LayoutError> {
-    let student = get(root, "student")?;
+    get(root, "student")?;
     let own = root.get("mugs").ok_or(LayoutError::Published)?;
+    let names = optimizer::stored_names(get_in(own, "mugs", "parameters")?)?;
     let mugs = mugs_state(own)?;
-    let state = TrainState {
-        student: tensors("student", student, "module.")?,
+    Ok(Checkpoint { state: state(root, names)?, epoch: epoch(root)?, args: args(root)?, mugs })
+}
+
+/// Everything but the position, where the optimiser's groups hold the parameters called `names`.
+pub(super) fn state(root: &Value, names: Vec<Vec<String>>) -> Result<TrainState, LayoutError> {
+    Ok(TrainState {
+        student: student(root)?,
         teacher: tensors("teacher", get(root, "teacher")?, "module.")?,
         student_memory: memory_tensors("student_mem", root)?,
         teacher_memory: memory_tensors("teacher_mem", root)?,
         losses: losses(root)?,
-        optimizer: optimizer::from_value(get(root, "optimizer")?, get_in(own, "mugs", "parameters")?)?,
+        optimizer: optimizer::from_value(get(root, "optimizer")?, names)?,
+    })
+}
+
+/// The student's weights.
+pub(super) fn student(root: &Value) -> Result<OrderedTensors, LayoutError> {
+    tensors("student", get(root, "student")?, "module.")
+}
+
+/// Epochs finished.
+pub(super) fn epoch(root: &Value) -> Result<usize, LayoutError> {
+    usize::try_from(natural(root, "", "epoch")?).map_err(|_| wrong("epoch", "is too large"))
+}
+
+/// The options: a plain dict, or the attributes of an `argparse.Namespace`.
+pub(super) fn args(root: &Value) -> Result<Vec<(String, Value)>, LayoutError> {
+    let args = match get(root, "args")? {
+        Value::Opaque(Opaque { global, state: Some(state), .. }) if global == "argparse.Namespace" => state.entries(),
+        other => other.entries(),
     };
-    let epoch = natural(root, "", "epoch")?;
-    let epoch = usize::try_from(epoch).map_err(|_| wrong("epoch", "is too large"))?;
-    let args = get(root, "args")?.entries().ok_or_else(|| wrong("args", "is no dict"))?;
     let option = |(name, value): &(Value, Value)| match name {
         Value::Str(name) => Ok((name.clone(), copy(value)?)),
         other => Err(wrong("args", format!("a {} as the name of an option", other.type_name()))),
     };
-    Ok(Checkpoint { state, epoch, args: args.iter().map(option).collect::<Result<_, _>>()?, mugs })
+    args.ok_or_else(|| wrong("args", "is neither a dict nor an argparse.Namespace"))?.iter().map(option).collect()
+}
+
+/// Where the checkpoint stands: the next step.
+pub(super) fn position(root: &Value) -> Result<Position, LayoutError> {
+    match root.get("mugs") {
+        Some(own) => Ok(Position { epoch: natural(own, "mugs", "epoch")?, step: natural(own, "mugs", "step")? }),
+        None => Ok(Position { epoch: natural(root, "", "epoch")?, step: 0 }),
+    }
 }
 
 pub(super) fn get<'a>(value: &'a Value, key: &str) -> Result<&'a Value, LayoutError> {

@@ -1,11 +1,16 @@
 //! Checkpoints: plain PyTorch state dicts in the published layout, with what a resume needs beside it under `mugs`.
 //!
-//! `torch.load(path, weights_only=True)` opens them. [`load_value`] reads any PyTorch file of plain values and
-//! tensors, published checkpoints included, without executing anything in it.
+//! `torch.load(path, weights_only=True)` opens them. [`Loaded::read`] takes those of the published implementation too.
+//! Nothing in a file is ever executed: [`load_value`] reads any PyTorch file of plain values and tensors and describes
+//! the rest; what is to become a run must not even name a class or function that checkpoints have no use for.
+//!
+//! Writing needs no memory beside the state: the file is a stream, and each tensor's bytes are taken from where they
+//! lie (from a device they are copied to the host one tensor at a time).
 
 mod layout;
 mod optimizer;
 mod pickle;
+mod published;
 mod value;
 mod zipfile;
 
@@ -16,10 +21,15 @@ use std::path::{Path, PathBuf};
 
 pub use layout::LayoutError;
 pub use pickle::PickleError;
+pub use published::Published;
 pub use value::{Opaque, Value};
 pub use zipfile::FileError;
 
+use self::zipfile::Unknown;
 use crate::state::TrainState;
+
+/// What the names of files under way begin with: a process that was killed leaves them in the folder of the checkpoint.
+pub const TEMPORARY_PREFIX: &str = ".checkpoint-";
 
 /// The state of a run between two steps.
 #[derive(Debug)]
@@ -55,6 +65,24 @@ pub struct MugsState {
     pub sums: String,
 }
 
+/// What a file holds.
+#[derive(Debug)]
+pub enum Loaded {
+    /// A checkpoint that [`Checkpoint::write`] wrote.
+    Own(Box<Checkpoint>),
+    /// One of the published implementation.
+    Published(Box<Published>),
+}
+
+/// Where a checkpoint stands; later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Epoch of the next step.
+    pub epoch: u64,
+    /// The next step within that epoch.
+    pub step: u64,
+}
+
 /// Why a checkpoint cannot be written or read; the cause says what and where.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -84,6 +112,34 @@ pub enum CheckpointError {
     },
 }
 
+impl CheckpointError {
+    /// Whether the file is cut or damaged, so that another one is the better choice. A file that cannot be opened, one
+    /// that is refused and a sound one that is no checkpoint are not.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, CheckpointError::Read { source: FileError::Zip(_) | FileError::Member { .. }, .. })
+    }
+}
+
+impl Loaded {
+    /// Reads a checkpoint of either sort, all checksums included; tensors are on the CPU.
+    pub fn read(path: &Path) -> Result<Loaded, CheckpointError> {
+        let value = read_value(path, |file| zipfile::read(file, Unknown::Refuse))?;
+        let loaded = match value.get("mugs") {
+            Some(_) => layout::from_value(&value).map(|own| Loaded::Own(Box::new(own))),
+            None => Published::from_value(&value).map(|published| Loaded::Published(Box::new(published))),
+        };
+        loaded.map_err(|source| CheckpointError::Layout { path: path.to_owned(), source })
+    }
+}
+
+impl Position {
+    /// Reads where a checkpoint of either sort stands, and none of its tensors.
+    pub fn read(path: &Path) -> Result<Position, CheckpointError> {
+        let value = read_value(path, zipfile::outline)?;
+        layout::position(&value).map_err(|source| CheckpointError::Layout { path: path.to_owned(), source })
+    }
+}
+
 impl Checkpoint {
     /// Writes the checkpoint in place of `path`, which holds the old or the new file whatever happens.
     pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
@@ -94,7 +150,7 @@ impl Checkpoint {
 
     /// Reads a checkpoint written by [`Checkpoint::write`]; tensors are on the CPU.
     pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let value = load_value(path)?;
+        let value = read_value(path, |file| zipfile::read(file, Unknown::Refuse))?;
         layout::from_value(&value).map_err(|source| CheckpointError::Layout { path: path.to_owned(), source })
     }
 }
@@ -104,9 +160,16 @@ pub fn save_value(value: &Value, path: &Path) -> Result<(), CheckpointError> {
     replace(value, path).map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
 }
 
-/// Reads any PyTorch file.
+/// Reads any PyTorch file; objects that are no plain values are described.
 pub fn load_value(path: &Path) -> Result<Value, CheckpointError> {
-    let value = File::open(path).map_err(FileError::from).and_then(|file| zipfile::read(BufReader::new(file)));
+    read_value(path, |file| zipfile::read(file, Unknown::Describe))
+}
+
+fn read_value(
+    path: &Path,
+    read: impl FnOnce(BufReader<File>) -> Result<Value, FileError>,
+) -> Result<Value, CheckpointError> {
+    let value = File::open(path).map_err(FileError::from).and_then(|file| read(BufReader::new(file)));
     value.map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
 }
 
@@ -114,7 +177,7 @@ pub fn load_value(path: &Path) -> Result<Value, CheckpointError> {
 fn replace(value: &Value, path: &Path) -> Result<(), FileError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = tempfile::Builder::new()
-        .prefix(".checkpoint-")
+        .prefix(TEMPORARY_PREFIX)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
     let mut written = zipfile::write(value, BufWriter::with_capacity(1 << 20, temporary.as_file_mut()))?;

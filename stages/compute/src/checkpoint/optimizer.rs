@@ -93,27 +93,28 @@ fn kind_of(groups: &[Value]) -> OptimizerKind {
     }
 }
 
-/// The state, with the groups' parameter names as stored beside it.
-pub(super) fn from_value(value: &Value, parameters: &Value) -> Result<OptimizerState, LayoutError> {
-    let Value::List(groups) = get_in(value, "optimizer", "param_groups")? else {
-        return Err(wrong("optimizer.param_groups", "is no list"));
-    };
-    let names = parameter_names(parameters)?;
+/// The state, where each group's parameters are called `names`, in the order of the group's own numbers.
+pub(super) fn from_value(value: &Value, names: Vec<Vec<String>>) -> Result<OptimizerState, LayoutError> {
+    let groups = param_groups(value)?;
     if names.len() != groups.len() {
-        let what = format!("names {} groups, but the optimizer has {}", names.len(), groups.len());
-        return Err(wrong("mugs.parameters", what));
+        let what = format!("{} groups, but {} are expected", groups.len(), names.len());
+        return Err(wrong("optimizer.param_groups", what));
+    }
+    let mut by_number = BTreeMap::new();
+    for (group, names) in groups.iter().zip(&names) {
+        let numbers = numbers(group)?;
+        if numbers.len() != names.len() {
+            let what = format!("a group of {} parameters, but {} are expected", numbers.len(), names.len());
+            return Err(wrong("optimizer.param_groups", what));
+        }
+        by_number.extend(numbers.into_iter().zip(names.iter().cloned()));
     }
     let kind = kind_of(groups);
-    let order: Vec<String> = names.iter().flatten().cloned().collect();
-    let groups = groups.iter().zip(names).map(|(group, names)| read_group(group, names)).collect::<Result<_, _>>()?;
     let state = get_in(value, "optimizer", "state")?;
     let state = state.entries().ok_or_else(|| wrong("optimizer.state", "is no dict"))?;
     let (mut moments, mut momentum) = (BTreeMap::new(), BTreeMap::new());
-    for (index, value) in state {
-        let name = match index {
-            Value::Int(index) => usize::try_from(*index).ok().and_then(|index| order.get(index)),
-            _ => None,
-        };
+    for (number, value) in state {
+        let name = if let Value::Int(number) = number { by_number.get(number) } else { None };
         let name = name.ok_or_else(|| wrong("optimizer.state", "has an index that no parameter has"))?;
         let parent = format!("optimizer.state of {name}");
         match kind {
@@ -121,10 +122,29 @@ pub(super) fn from_value(value: &Value, parameters: &Value) -> Result<OptimizerS
             kind => drop(momentum.insert(name.clone(), read_tensor(&parent, value, momentum_key(kind))?)),
         }
     }
+    let groups = groups.iter().zip(names).map(|(group, names)| read_group(group, names)).collect::<Result<_, _>>()?;
     Ok(OptimizerState { kind, groups, moments, momentum })
 }
 
-fn parameter_names(value: &Value) -> Result<Vec<Vec<String>>, LayoutError> {
+pub(super) fn param_groups(value: &Value) -> Result<&[Value], LayoutError> {
+    match get_in(value, "optimizer", "param_groups")? {
+        Value::List(groups) => Ok(groups),
+        other => Err(wrong("optimizer.param_groups", format!("is a {}, not a list", other.type_name()))),
+    }
+}
+
+/// The numbers that a group's parameters have in the optimiser's state.
+pub(super) fn numbers(group: &Value) -> Result<Vec<i64>, LayoutError> {
+    let bad = || wrong("optimizer.param_groups.params", "is no list of ints");
+    let number = |value: &Value| if let Value::Int(number) = value { Ok(*number) } else { Err(bad()) };
+    match get_in(group, "optimizer.param_groups", "params")? {
+        Value::List(numbers) => numbers.iter().map(number).collect(),
+        _ => Err(bad()),
+    }
+}
+
+/// The groups' parameter names as our own checkpoints store them.
+pub(super) fn stored_names(value: &Value) -> Result<Vec<Vec<String>>, LayoutError> {
     let bad = || wrong("mugs.parameters", "is no list of lists of names");
     let name = |value: &Value| if let Value::Str(name) = value { Ok(name.clone()) } else { Err(bad()) };
     let group = |value: &Value| match value {
@@ -135,18 +155,25 @@ fn parameter_names(value: &Value) -> Result<Vec<Vec<String>>, LayoutError> {
     groups.iter().map(group).collect()
 }
 
+/// The group's published name.
+pub(super) fn group_name(group: &Value) -> Result<&str, LayoutError> {
+    match get_in(group, "optimizer.param_groups", "name")? {
+        Value::Str(name) => Ok(name),
+        other => Err(wrong("optimizer.param_groups.name", format!("is a {}, not a str", other.type_name()))),
+    }
+}
+
 fn read_group(group: &Value, parameters: Vec<String>) -> Result<GroupState, LayoutError> {
     let parent = "optimizer.param_groups";
     let number = |key: &str| match get_in(group, parent, key)? {
         Value::Float(value) => Ok(*value),
+        // A rate of 0 may be written as an int.
+        Value::Int(value) => Ok(*value as f64),
         other => Err(wrong(&format!("{parent}.{key}"), format!("is a {}, not a float", other.type_name()))),
-    };
-    let Value::Str(name) = get_in(group, parent, "name")? else {
-        return Err(wrong(&format!("{parent}.name"), "is no str"));
     };
     let apply_wd = !matches!(group.get("apply_wd"), Some(Value::Bool(false)));
     Ok(GroupState {
-        name: name.clone(),
+        name: group_name(group)?.to_owned(),
         lr: number("lr")?,
         weight_decay: number("weight_decay")?,
         apply_wd,

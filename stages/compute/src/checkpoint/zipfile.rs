@@ -8,7 +8,7 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::pickle::{PickleError, TensorSpec, Unsupported, parse, pickle};
+use super::pickle::{PickleError, TensorSpec, Tree, Unsupported, parse, pickle};
 use super::value::Value;
 
 /// The folder inside the zip file that everything lies in.
@@ -38,6 +38,12 @@ pub enum FileError {
     /// The pickle is cut, damaged or of an unknown sort.
     #[error("member `data.pkl`: {0}")]
     Pickle(#[from] PickleError),
+    /// The pickle names a class or function that no checkpoint holds.
+    #[error(
+        "its pickle names `{0}`, which no checkpoint of this method needs; nothing was run, and nothing is taken from \
+         such a file"
+    )]
+    Refused(String),
     /// A value cannot be written.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
@@ -83,19 +89,26 @@ fn storage<W: Write + Seek>(zip: &mut ZipWriter<W>, index: usize, tensor: &Tenso
     member(zip, &name, bytes)
 }
 
+/// What is done about classes and functions that a state dict has no use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// They become [`Value::Opaque`].
+    Describe,
+    /// The file is refused, wherever in it they are named.
+    Refuse,
+}
+
 /// Reads a whole file into a tree of values. Only what the pickle names is read; nothing is executed.
-pub fn read<R: Read + Seek>(mut source: R) -> Result<Value, FileError> {
-    let length = source.seek(SeekFrom::End(0))?;
-    source.rewind()?;
-    let mut archive = Archive::open(source, length)?;
-    archive.check_byte_order()?;
-    let mut bytes = Vec::new();
-    archive.read("data.pkl", |reader, size| {
-        let read = reader.take(size).read_to_end(&mut bytes)? as u64;
-        if read == size { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
-    })?;
+pub(super) fn read<R: Read + Seek>(source: R, unknown: Unknown) -> Result<Value, FileError> {
+    let mut archive = Archive::of(source)?;
+    let tree = archive.tree(unknown)?;
     let mut storages = HashMap::new();
-    parse(&bytes)?.into_value(|spec| archive.tensor(&mut storages, spec))
+    tree.into_value(|spec| archive.tensor(&mut storages, spec))
+}
+
+/// Reads the plain values of a file; its tensors are left out, undefined ones in their places.
+pub(super) fn outline<R: Read + Seek>(source: R) -> Result<Value, FileError> {
+    Archive::of(source)?.tree(Unknown::Refuse)?.into_value(|_| Ok(Tensor::new()))
 }
 
 /// An open zip file.
@@ -107,6 +120,28 @@ struct Archive<R> {
 }
 
 impl<R: Read + Seek> Archive<R> {
+    fn of(mut source: R) -> Result<Archive<R>, FileError> {
+        let length = source.seek(SeekFrom::End(0))?;
+        source.rewind()?;
+        let mut archive = Archive::open(source, length)?;
+        archive.check_byte_order()?;
+        Ok(archive)
+    }
+
+    /// The pickle, parsed.
+    fn tree(&mut self, unknown: Unknown) -> Result<Tree, FileError> {
+        let mut bytes = Vec::new();
+        self.read("data.pkl", |reader, size| {
+            let read = reader.take(size).read_to_end(&mut bytes)? as u64;
+            if read == size { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
+        })?;
+        let tree = parse(&bytes)?;
+        match tree.unknown_global().filter(|_| unknown == Unknown::Refuse) {
+            Some(global) => Err(FileError::Refused(global.to_owned())),
+            None => Ok(tree),
+        }
+    }
+
     fn open(source: R, length: u64) -> Result<Archive<R>, FileError> {
         let zip = ZipArchive::new(source)?;
         let names: Vec<String> = zip.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();

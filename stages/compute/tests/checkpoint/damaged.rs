@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use mugs_compute::checkpoint::{CheckpointError, Value, load_value, save_value};
+use mugs_compute::checkpoint::{Checkpoint, CheckpointError, Loaded, Position, Value, load_value, save_value};
 use proptest::prelude::*;
 use tch::Tensor;
 
-use crate::sample::digest;
+use crate::sample::{checkpoint, digest};
 
 fn small() -> Value {
     Value::dict([
@@ -95,14 +95,18 @@ fn pickle_of(file: &[u8]) -> Vec<u8> {
 fn load_pickle(pickle: &[u8]) -> Result<Value, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.pth");
-    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    write_file(&path, pickle);
+    load_value(&path).map_err(|error| std::error::Error::source(&error).unwrap().to_string())
+}
+
+fn write_file(path: &Path, pickle: &[u8]) {
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, bytes) in [("data.pkl", pickle), ("data/0", &[0; 8])] {
         zip.start_file(format!("archive/{name}"), options).unwrap();
         zip.write_all(bytes).unwrap();
     }
     zip.finish().unwrap();
-    load_value(&path).map_err(|error| std::error::Error::source(&error).unwrap().to_string())
 }
 
 /// A float32 tensor of storage `0`, which claims `elements`; numbers are single bytes.
@@ -139,4 +143,56 @@ fn unknown_calls_are_described_not_made() {
     let Value::Opaque(call) = value else { panic!("{value:?}") };
     assert_eq!(call.global, "os.system");
     assert!(matches!(&call.arguments[..], [Value::Str(text)] if text == "true"));
+}
+
+/// What `torch.save` would make of an object whose unpickling runs a command, in every place where a checkpoint could
+/// hide it: as an option, as attributes of a state dict, dropped again, as a class that is never called.
+#[test]
+fn a_checkpoint_that_names_what_none_needs_is_refused_by_name() {
+    let call = b"cposix\nsystem\nX\x04\0\0\0true\x85R";
+    let places: [(&str, Vec<u8>); 5] = [
+        ("root", [b"\x80\x02", &call[..], b"."].concat()),
+        ("option", [b"\x80\x02}X\x04\0\0\0args}X\x01\0\0\0a", &call[..], b"ss."].concat()),
+        ("attributes", [b"\x80\x02ccollections\nOrderedDict\n)R", &call[..], b"b."].concat()),
+        ("dropped", [b"\x80\x02", &call[..], b"0}."].concat()),
+        ("class", b"\x80\x02}X\x01\0\0\0acposix\nsystem\ns.".to_vec()),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hostile.pth");
+    for (place, pickle) in places {
+        write_file(&path, &pickle);
+        load_value(&path).unwrap_or_else(|error| panic!("{place}: {error} is only described"));
+        let refused = [
+            Checkpoint::read(&path).map(drop).unwrap_err(),
+            Loaded::read(&path).map(drop).unwrap_err(),
+            Position::read(&path).map(drop).unwrap_err(),
+        ];
+        for error in refused {
+            assert!(error.to_string().contains("hostile.pth") && !error.is_damage(), "{place}: {error}");
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("names `posix.system`") && cause.contains("nothing was run"), "{place}: {cause}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_or_changed_checkpoint_is_damaged_and_other_files_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.pth");
+    checkpoint().write(&path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let error = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        Loaded::read(&path).unwrap_err()
+    };
+    assert!(error(&whole[..whole.len() / 2]).is_damage());
+    assert!(error(&[]).is_damage());
+    // One bit of a weight: only the checksum can tell.
+    let mut changed = whole.clone();
+    let at = whole.len() / 2;
+    changed[at] ^= 1;
+    assert!(error(&changed).is_damage());
+    assert!(!error(&bytes()).is_damage(), "sound, but no checkpoint");
+    std::fs::remove_file(&path).unwrap();
+    assert!(!Loaded::read(&path).unwrap_err().is_damage(), "no file");
 }

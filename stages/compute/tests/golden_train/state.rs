@@ -15,7 +15,7 @@ use crate::tiny::{
 };
 
 /// All bits of a state: tensors, moments, step counts and rates.
-fn bits(state: &TrainState) -> BTreeMap<String, Vec<u8>> {
+pub fn bits(state: &TrainState) -> BTreeMap<String, Vec<u8>> {
     let bytes = |tensor: &Tensor| {
         let tensor = tensor.detach().contiguous();
         let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];

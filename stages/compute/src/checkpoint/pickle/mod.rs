@@ -7,7 +7,7 @@ mod tree;
 mod write;
 
 pub(super) use read::parse;
-pub(super) use tree::TensorSpec;
+pub(super) use tree::{TensorSpec, Tree};
 pub(super) use write::{Unsupported, pickle};
 
 /// What is wrong with a pickle, and where.

@@ -144,7 +144,27 @@ pub(crate) struct Tree {
     pub(super) pickle_len: usize,
 }
 
+/// What the checkpoints of the published implementation name beside storages, with old and new versions of numpy.
+const KNOWN: [&str; 8] = [
+    "_codecs.encode",
+    "argparse.Namespace",
+    "collections.OrderedDict",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_tensor_v2",
+];
+
 impl Tree {
+    /// The first class or function that a checkpoint has no use for, also where its result is dropped.
+    pub(crate) fn unknown_global(&self) -> Option<&str> {
+        let named: fn(&Node) -> Option<&str> =
+            |node| if let Node::Global(global) = node { Some(global.as_str()) } else { None };
+        let known = |global: &str| KNOWN.contains(&global) || storage_kind(global).is_some();
+        self.nodes.iter().filter_map(named).find(|global| !known(global))
+    }
+
     /// The tree of values; `load` gives each tensor.
     ///
     /// Shared nodes are copied, so the growth is limited: a few bytes of pickle could else stand for a huge tree.
