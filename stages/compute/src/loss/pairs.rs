@@ -7,12 +7,14 @@ use crate::mutants::{self, Mutant};
 /// Large crops per image, of the teacher and of the student.
 const LARGE: usize = 2;
 
-/// Which of a step's student crops some rows are: the crops from number `first` on, of `all`. A loss is a sum over
+/// Which of a step's student crops some rows are: `count` crops from number `first` on, of `all`. A loss is a sum over
 /// student crops, so that the losses of the parts add up to that of the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// The number of the first crop, from 0.
     pub first: usize,
+    /// How many there are.
+    pub count: usize,
     /// All student crops of an image in the step.
     pub all: usize,
 }
@@ -32,7 +34,7 @@ impl Pairs {
     pub(super) fn of(student: &Tensor, teacher: &Tensor, part: Option<Part>) -> Pairs {
         let images = teacher.size()[0] / LARGE as i64;
         let crops = (student.size()[0] / images.max(1)) as usize;
-        Pairs { images, crops, part: part.unwrap_or(Part { first: 0, all: crops }) }
+        Pairs { images, crops, part: part.unwrap_or(Part { first: 0, count: crops, all: crops }) }
     }
 
     /// The teacher crops that the rows' crop `crop` is compared with: not the one of its own number, since a large crop
@@ -70,7 +72,7 @@ mod tests {
     #[test]
     fn weights_of_all_comparisons_sum_to_one() {
         for crops in [2, 3, 4, 12] {
-            let pairs = Pairs { images: 4, crops, part: Part { first: 0, all: crops } };
+            let pairs = Pairs { images: 4, crops, part: Part { first: 0, count: crops, all: crops } };
             let sum: f64 = (0..crops).map(|crop| pairs.weight(crop) * pairs.teachers(crop).len() as f64).sum();
             assert!((sum - 1.0).abs() < 1e-12, "{crops} crops: {sum}");
         }

@@ -134,20 +134,24 @@ impl Network {
         self.heads(&features, patch_mean)
     }
 
-    /// The outputs for `local` `[m·B, 3, s, s]` crops alone, whose first has the number `first` among all crops that
-    /// stochastic depth is drawn for.
-    pub fn forward_local(
+    /// The outputs for equally sized crops `[n·B, 3, s, s]` alone, `large` ones or local ones, whose first has the number
+    /// `first` among all crops that stochastic depth is drawn for.
+    pub fn forward_crops(
         &self,
-        local: &Tensor,
+        crops: &Tensor,
+        large: bool,
         first: usize,
         memory: Option<&Memory>,
         drop_path: &DropPath<'_>,
     ) -> Outputs {
         let _no_grad = (self.role == Role::Teacher).then(no_grad_guard);
-        let tokens = self.backbone.tokens_of_crops(local, drop_path, first);
+        let tokens = self.backbone.tokens_of_crops(crops, drop_path, first);
         let features = self.features(&tokens, memory);
-        let no_rows = features.class_token.detach().narrow(0, 0, 0);
-        self.heads(&[features], no_rows)
+        let patch_mean = {
+            let _no_grad = no_grad_guard();
+            if large { self.backbone.patch_mean(&tokens) } else { features.class_token.narrow(0, 0, 0) }
+        };
+        self.heads(&[features], patch_mean)
     }
 
     fn features(&self, tokens: &Tensor, memory: Option<&Memory>) -> Features {

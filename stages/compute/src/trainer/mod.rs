@@ -215,30 +215,35 @@ impl Trainer {
         self.teacher.forward(&input.of_teacher().to_device(self.device), None, memory, &DropPath::off())
     }
 
-    /// Which student crops go through the network together: the large ones and then the local ones, so that only
-    /// either's activations are kept at a time. None stands for all: a BatchNorm must see them together.
+    /// Which student crops go through the network together, so that only their activations are kept at a time: each
+    /// large crop, then either half of the local ones. None stands for all: a BatchNorm must see them together.
     fn parts(&self, input: &StepInput) -> Vec<Option<Part>> {
-        let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
-        if local == 0 || self.student.params().buffers().next().is_some() {
+        if self.student.params().buffers().next().is_some() {
             return vec![None];
         }
-        let all = STUDENT_GLOBAL + local;
-        vec![Some(Part { first: 0, all }), Some(Part { first: STUDENT_GLOBAL, all })]
+        let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
+        let (all, middle) = (STUDENT_GLOBAL + local, STUDENT_GLOBAL + local.div_ceil(2));
+        let borders = [0, 1, STUDENT_GLOBAL, middle, all];
+        let parts = borders.windows(2).filter(|border| border[0] < border[1]);
+        parts.map(|border| Some(Part { first: border[0], count: border[1] - border[0], all })).collect()
     }
 
     fn forward_student(&self, input: &StepInput, part: Option<Part>) -> Outputs {
         let memory = self.memories.as_ref().map(|[student, _]| student);
         let drop_path = DropPath::of_step(self.seed, input.step as u32, input.positions.clone());
-        let local = || input.local.as_ref().map(|local| local.to_device(self.device));
-        match (part, local()) {
-            (Some(Part { first: STUDENT_GLOBAL, .. }), Some(local)) => {
-                self.student.forward_local(&local, STUDENT_GLOBAL, memory, &drop_path)
-            }
-            (part, local) => {
-                let local = local.filter(|_| part.is_none());
-                self.student.forward(&input.of_student().to_device(self.device), local.as_ref(), memory, &drop_path)
-            }
-        }
+        let on_device = |crops: Tensor| crops.to_device(self.device);
+        let Some(Part { first, count, .. }) = part else {
+            let local = input.local.as_ref().map(|local| local.to_device(self.device));
+            return self.student.forward(&on_device(input.of_student()), local.as_ref(), memory, &drop_path);
+        };
+        let rows = |crops: &Tensor, first: usize| {
+            on_device(crops.narrow(0, first as i64 * input.images(), count as i64 * input.images()))
+        };
+        let crops = match &input.local {
+            Some(local) if first >= STUDENT_GLOBAL => rows(local, first - STUDENT_GLOBAL),
+            _ => rows(&input.of_student(), first),
+        };
+        self.student.forward_crops(&crops, first < STUDENT_GLOBAL, first, memory, &drop_path)
     }
 
     /// The backward pass of one of `parts` micro-batches. Consumes the losses: with them goes what the backward pass
