@@ -60,7 +60,7 @@ pub(super) fn known(name: &str) -> Result<()> {
         .map(String::as_str)
         .chain([RECIPE])
         // A name that was not written to its end is nearer than any other.
-        .min_by_key(|known| (!known.starts_with(name), distance(name, known)));
+        .min_by_key(|known| (!known.starts_with(name), strsim::levenshtein(name, known)));
     bail!("there is no option `{name}`; the nearest is `{}`", nearest.unwrap_or_default())
 }
 
@@ -115,22 +115,6 @@ fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "numbers",
         _ => "text",
     }
-}
-
-/// Letters to put in, take out or change to make one word of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -195,12 +179,5 @@ mod tests {
         assert!(negative.starts_with("epochs cannot be -1: "), "{negative}");
         let words = refusal(r#"loss_weights=["a"]"#);
         assert!(words.starts_with("loss_weights cannot be "), "{words}");
-    }
-
-    #[test]
-    fn the_distance_of_two_words_is_that_of_levenshtein() {
-        for (a, b, steps) in [("", "", 0), ("lr", "", 2), ("", "lr", 2), ("kitten", "sitting", 3), ("seed", "sed", 1)] {
-            assert_eq!(distance(a, b), steps, "{a} {b}");
-        }
     }
 }

@@ -67,7 +67,7 @@ impl Cat {
         let mut near: Vec<(bool, usize, String)> = Vec::new();
         for number in 0..set.manifest().shards.len() {
             for entry in set.open_shard(number)?.entries() {
-                let (key, distance) = (&*entry.key, distance(&self.key, &entry.key));
+                let (key, distance) = (&*entry.key, strsim::levenshtein(&self.key, &entry.key));
                 let apart = !(key.contains(&self.key) || self.key.contains(key));
                 if !apart || distance <= most {
                     near.push((apart, distance, key.into()));
@@ -78,32 +78,5 @@ impl Cat {
         }
         let near: Vec<String> = near.into_iter().map(|(_, _, key)| key).collect();
         Ok(if near.is_empty() { String::new() } else { format!("; perhaps {}", near.join(", ")) })
-    }
-}
-
-/// How many characters must be put in, left out or replaced to make `b` of `a` (Levenshtein's distance).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (above, a) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
-        for (column, b) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::distance;
-
-    #[test]
-    fn distances_count_changed_characters() {
-        for (a, b, changes) in [("", "", 0), ("abc", "", 3), ("", "é", 1), ("kitten", "sitting", 3), ("ab", "ba", 2)] {
-            assert_eq!((distance(a, b), distance(b, a)), (changes, changes), "{a} {b}");
-        }
     }
 }
