@@ -75,6 +75,9 @@ impl Sources {
         layers.into_iter().for_each(|layer| table.extend(layer));
         let mut config: RunConfig = table.try_into()?;
         self.options.clone().apply(&mut config);
+        // A set: two orders are no two configurations.
+        config.fix.sort_unstable();
+        config.fix.dedup();
         config.check()?;
         Ok(Resolved { config, recipe })
     }
@@ -142,6 +145,7 @@ pub(super) mod tests {
 
     use clap::Parser;
 
+    use super::super::Fix;
     use super::*;
 
     #[derive(Parser)]
@@ -307,6 +311,8 @@ pub(super) mod tests {
         // Another pixel limit is another idea of what is bad, which may change; another way of decoding may not.
         let now = RunConfig { max_pixels: 1 << 30, jpeg: "fast".into(), ..RunConfig::default() };
         assert_eq!(drift(&before, &now).unwrap(), [r#"jpeg: "exact" -> "fast""#]);
+        let now = RunConfig { fix: vec![Fix::MemoryRows], ..RunConfig::default() };
+        assert_eq!(drift(&before, &now).unwrap(), [r#"fix: [] -> ["memory_rows"]"#]);
     }
 
     #[test]

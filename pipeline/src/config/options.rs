@@ -6,6 +6,7 @@
 use mugs_image::DEFAULT_PIXEL_LIMIT;
 use serde::{Deserialize, Serialize};
 
+use super::Fix;
 use super::values::switch;
 
 macro_rules! options {
@@ -69,7 +70,7 @@ options! {
         use_bn_in_head: bool = false => { value_name = "BOOL", value_parser = switch };
     }
     "Losses" {
-        /// Switches of the instance, local-group and group loss: > 0 is on; the sum of the three divides the total [default: 1 1 1]
+        /// Switches of the instance, local-group and group loss: > 0 is on; the sum of the three divides the total, and the losses are multiplied with --fix loss_weights alone [default: 1 1 1]
         loss_weights: Vec<f64> = vec![1.0, 1.0, 1.0] => { num_args = 3, value_name = "WEIGHT" };
         /// Width of the instance head's output [default: 256]
         instance_out_dim: i64 = 256;
@@ -141,9 +142,9 @@ options! {
         local_crops_scale: Vec<f64> = vec![0.05, 0.25] => { num_args = 2, value_name = "SHARE" };
         /// Local crops per picture; 0 trains on the large ones alone [default: 10]
         local_crops_number: usize = 10;
-        /// Probability of WEAK augmentation of a student crop (the published help says the opposite of what it does) [default: 0.5]
+        /// Probability of WEAK augmentation of a student crop (the published help says the opposite of what it does; --fix strong_prob makes it true) [default: 0.5]
         prob: f64 = 0.5;
-        /// RandAugment policy of strong crops; `inc` and any digit switches the increasing set on, EVEN inc0: leave the part out to have it off [default: rand-m9-mstd0.5-inc1]
+        /// RandAugment policy of strong crops; `inc` and any digit switches the increasing set on, EVEN inc0 without --fix policy_inc: leave the part out to have it off [default: rand-m9-mstd0.5-inc1]
         timm_auto_augment_par: String = "rand-m9-mstd0.5-inc1".into();
         /// WITHOUT EFFECT, here as in the published trainer: it bounds translations in pixels, which no operator of the policy uses [default: 0.45]
         strong_ratio: f64 = 0.45;
@@ -197,6 +198,10 @@ options! {
         threads: usize = 0;
         /// WITHOUT EFFECT: the published trainer then takes the pictures of the first two classes alone; here make --data_path a folder of two class folders. MUGS_LOG=debug gives more log lines [default: false]
         debug: bool = false => { value_name = "BOOL", value_parser = switch };
+    }
+    "Mends of the published code" {
+        /// Quirks of the published code to mend, which changes the run; several by spaces, commas or --fix again. No name, no mend [default: none]
+        fix: Vec<Fix> = Vec::new() => { value_name = "NAME", num_args = 0.., value_delimiter = ',' };
     }
     "Launch (taken so that published command lines work; one process trains so far)" {
         /// Number of processes that train together; only 1 so far [default: 1]

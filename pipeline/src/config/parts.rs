@@ -97,6 +97,7 @@ impl RunConfig {
         model.use_bn_in_head = self.use_bn_in_head;
         model.norm_last_layer = self.norm_last_layer;
         model.loss_weights = [self.loss_weights[0], self.loss_weights[1], self.loss_weights[2]];
+        model.mends = self.compute_mends();
         model.validate()?;
         Ok(model)
     }
@@ -155,8 +156,8 @@ impl RunConfig {
             global_crops_scale: pair(&self.global_crops_scale, "global_crops_scale")?,
             local_crops_scale: pair(&self.local_crops_scale, "local_crops_scale")?,
             local_crops_number: self.local_crops_number,
-            prob: self.prob,
-            timm_auto_augment_par: self.timm_auto_augment_par.clone(),
+            prob: self.weak_probability(),
+            timm_auto_augment_par: self.policy(),
             color_aug: self.color_aug,
             re_prob: self.re_prob,
             vanilla_weak_augmentation: self.vanilla_weak_augmentation,

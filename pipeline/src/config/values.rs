@@ -96,6 +96,7 @@ fn read(like: &Value, text: &str) -> Option<Value> {
         // What flags take and TOML does not: `.5`.
         (Value::Float(_), _) => text.parse().ok().map(Value::Float),
         (Value::Array(_), Some(list @ Value::Array(_))) => Some(list),
+        (Value::Array(items), _) if items.is_empty() => Some(names(text)),
         (Value::Array(_), _) => numbers(text),
         (_, whole) => whole.filter(Value::is_integer),
     }
@@ -103,8 +104,16 @@ fn read(like: &Value, text: &str) -> Option<Value> {
 
 /// Numbers side by side, as after a flag: `1 0 1`, or `1,0,1`.
 fn numbers(text: &str) -> Option<Value> {
-    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
-    words.map(|word| word.parse().ok().map(Value::Float)).collect::<Option<Vec<_>>>().map(Value::Array)
+    words(text).map(|word| word.parse().ok().map(Value::Float)).collect::<Option<Vec<_>>>().map(Value::Array)
+}
+
+/// Names side by side. A list without defaults is one of names.
+fn names(text: &str) -> Value {
+    Value::Array(words(text).map(|word| Value::String(word.to_owned())).collect())
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
 }
 
 fn kind(value: &Value) -> &'static str {

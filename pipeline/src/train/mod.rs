@@ -35,6 +35,7 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     ensure!(!config.output_dir.is_empty(), "--output_dir is missing: the folder for checkpoints and logs");
     config.announce_jpeg()?;
     config.announce_limits();
+    config.announce_mends();
     if let Some(recipe) = recipe {
         recipe.announce(&config)?;
     }

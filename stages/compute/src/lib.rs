@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod evaluate;
 pub mod loss;
 pub mod memory;
+mod mends;
 pub mod model;
 mod mutants;
 pub mod named;
@@ -12,6 +13,8 @@ mod ring;
 pub mod schedule;
 pub mod state;
 pub mod trainer;
+
+pub use mends::Mends;
 
 // The golden runs, which notice wrong trainers: their helpers are shared with the golden tests.
 #[cfg(test)]

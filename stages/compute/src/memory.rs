@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor, no_grad_guard};
 
+use crate::Mends;
 use crate::model::{Init, Source, unit_length};
 use crate::named::{LoadError, NamedTensors, copy_into, find};
 use crate::ring;
@@ -9,7 +10,7 @@ use crate::ring;
 /// A ring of rows of width D that is searched by cosine similarity. Student and teacher have one each.
 ///
 /// Quirk kept from the published code: there are three rings, drawn apart but written alike. A row that has not been
-/// written is found by one random vector and returned as another.
+/// written is found by one random vector and returned as another. The mend `memory_rows` has one ring in their place.
 #[derive(Debug)]
 pub struct Memory {
     /// Searched, `[K, D]`.
@@ -21,6 +22,8 @@ pub struct Memory {
     /// Where the next row goes.
     pointer: i64,
     top_n: i64,
+    /// `memory_pointer` of [`Mends`].
+    mended_pointer: bool,
 }
 
 /// The ring that is written and stored but never read. It is 100 MB for vit_small, so it is kept only where it cannot be
@@ -31,6 +34,8 @@ enum Unused {
     Told { source: Source, name: String, written: Vec<bool> },
     /// Of a checkpoint whose random rows are others.
     Kept(Tensor),
+    /// All three are one.
+    Same,
 }
 
 impl Unused {
@@ -38,6 +43,7 @@ impl Unused {
     fn tensor(&self, queue_q: &Tensor) -> Tensor {
         match self {
             Unused::Kept(ring) => ring.shallow_clone(),
+            Unused::Same => queue_q.shallow_clone(),
             Unused::Told { source, name, written } => {
                 let drawn = source.tensor(name, &queue_q.size(), Init::Normal);
                 let written = Tensor::from_slice(written).to_device(queue_q.device()).unsqueeze(-1);
@@ -49,6 +55,7 @@ impl Unused {
     /// Notes that `count` rows from `start` on were written with `rows`, which `queue_q` holds now.
     fn write(&mut self, start: i64, rows: &Tensor) {
         match self {
+            Unused::Same => {}
             Unused::Kept(ring) => ring::write(ring, 0, start, rows),
             Unused::Told { written, .. } => {
                 let capacity = written.len();
@@ -103,7 +110,18 @@ impl Memory {
             queue_v: Unused::Told { source, name: full("queue_v"), written: vec![false; shape[0] as usize] },
             pointer: 0,
             top_n: top_n.min(shape[0]),
+            mended_pointer: false,
         }
+    }
+
+    /// The same with what `mends` ask of a memory.
+    pub fn mended(mut self, mends: Mends) -> Memory {
+        self.mended_pointer = mends.memory_pointer;
+        if mends.memory_rows {
+            self.queue_k = self.queue_q.shallow_clone();
+            self.queue_v = Unused::Same;
+        }
+        self
     }
 
     /// Where the next row goes.
@@ -126,14 +144,18 @@ impl Memory {
     /// images ([`weak_rows`]), of the teacher all of them. No row, no change.
     ///
     /// Quirk kept from the published code: unless the write wraps (one that ends exactly at the end does not), the
-    /// pointer moves by twice the number of rows, so part of the ring may keep its random rows for ever.
+    /// pointer moves by twice the number of rows, so part of the ring may keep its random rows for ever. The mend
+    /// `memory_pointer` moves it by their number.
     pub fn write(&mut self, rows: &Tensor) {
         ring::write(&self.queue_q, 0, self.pointer, rows);
-        ring::write(&self.queue_k, 0, self.pointer, rows);
+        if !matches!(self.queue_v, Unused::Same) {
+            ring::write(&self.queue_k, 0, self.pointer, rows);
+        }
         self.queue_v.write(self.pointer, rows);
         let (capacity, count) = (self.queue_q.size()[0], rows.size()[0]);
         let wraps = self.pointer + count > capacity;
-        self.pointer = (self.pointer + if wraps { count } else { 2 * count }) % capacity;
+        let moved = if wraps || self.mended_pointer { count } else { 2 * count };
+        self.pointer = (self.pointer + moved) % capacity;
     }
 
     /// Its tensors under their published names: three rings and the pointer, `[1]` int64.
@@ -146,7 +168,8 @@ impl Memory {
         ]
     }
 
-    /// Copies rings and pointer from the tensors called `prefix` + their names.
+    /// Copies rings and pointer from the tensors called `prefix` + their names. Where all three are one, it becomes the
+    /// one that is searched.
     ///
     /// # Errors
     /// A tensor is missing or has another shape. Those before it have then been overwritten.
@@ -154,8 +177,10 @@ impl Memory {
         let pointer = find(tensors, prefix, POINTER, &[1])?.int64_value(&[0]);
         let unused = find(tensors, prefix, QUEUE_V, &self.queue_q.size())?;
         copy_into(&self.queue_q, tensors, prefix, QUEUE_Q)?;
-        copy_into(&self.queue_k, tensors, prefix, QUEUE_K)?;
-        self.queue_v.load(unused, &self.queue_q, &self.queue_k);
+        if !matches!(self.queue_v, Unused::Same) {
+            copy_into(&self.queue_k, tensors, prefix, QUEUE_K)?;
+            self.queue_v.load(unused, &self.queue_q, &self.queue_k);
+        }
         self.pointer = pointer.rem_euclid(self.queue_q.size()[0]);
         Ok(())
     }
@@ -209,5 +234,44 @@ mod tests {
                 assert_eq!(named(other)[&name], tensor, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_mended_pointer_moves_by_the_rows_that_are_written() {
+        let rows = |count: i64| Tensor::ones([count, 4], (tch::Kind::Float, Device::Cpu));
+        let pointers = |mends| {
+            let mut memory = Memory::new("m", 8, 4, 2, 5, Device::Cpu).mended(mends);
+            [3, 2, 0, 3, 8, 9].map(|count| {
+                memory.write(&rows(count));
+                memory.pointer()
+            })
+        };
+        assert_eq!(pointers(Mends { memory_pointer: true, ..Mends::default() }), [3, 5, 5, 0, 0, 1]);
+        // As published: by twice as many, unless the write goes beyond the end.
+        assert_eq!(pointers(Mends::default()), [6, 2, 2, 0, 0, 1]);
+    }
+
+    #[test]
+    fn mended_rows_are_returned_as_what_they_were_found_by() {
+        let mended = Mends { memory_rows: true, ..Mends::default() };
+        let random = Memory::new("m", 8, 4, 2, 5, Device::Cpu);
+        let mut memory = Memory::new("m", 8, 4, 2, 5, Device::Cpu).mended(mended);
+        let searched = named(&random)[QUEUE_Q].copy();
+        assert_eq!(named(&memory)[QUEUE_Q], searched);
+        // The fourth row finds itself first; as published it comes back as another.
+        let query = searched.narrow(0, 3, 1);
+        let first = |memory: &Memory| memory.top_n(&query).rows.get(0).get(0);
+        assert_eq!(first(&memory), searched.get(3));
+        assert_ne!(first(&random), searched.get(3));
+
+        let row = Tensor::from_slice(&[1_f32, 2.0, 3.0, 4.0]).view([1, 4]);
+        memory.write(&row);
+        assert_eq!(memory.top_n(&row).rows.get(0).get(0), row.get(0));
+        for ring in [QUEUE_K, QUEUE_V] {
+            assert_eq!(named(&memory)[ring], named(&memory)[QUEUE_Q]);
+        }
+        // Rings that differ, of a run without the mend, become the one that is searched.
+        memory.load(&named(&random), "").unwrap();
+        assert_eq!(first(&memory), searched.get(3));
     }
 }

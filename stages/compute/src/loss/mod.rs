@@ -55,6 +55,8 @@ pub struct Losses {
     local_group: Option<InfoNce>,
     group: Option<Clustering>,
     weights: [f64; 3],
+    /// `loss_weights` of [`Mends`](crate::Mends).
+    mended_weights: bool,
 }
 
 /// What each loss came to, scalars; none where it is switched off.
@@ -62,7 +64,7 @@ pub struct Losses {
 pub struct Terms {
     /// Instance, local-group and group loss.
     pub losses: [Option<Tensor>; 3],
-    /// Their sum over the sum of all weights: what is minimised.
+    /// Their sum over the sum of all weights, in which the weights count only where that is mended: what is minimised.
     pub total: Tensor,
 }
 
@@ -89,6 +91,7 @@ impl Losses {
             }),
             group: group.then(|| Clustering::new(model.group_out_dim, config.group_student_temp, device)),
             weights: model.loss_weights,
+            mended_weights: model.mends.loss_weights,
         }
     }
 
@@ -110,7 +113,7 @@ impl Losses {
             contrast(&self.local_group, &student.local_group, &teacher.local_group),
             self.group.as_ref().and_then(group),
         ];
-        let total = total(losses.iter().flatten(), self.weights);
+        let total = total(&losses, self.weights, self.mended_weights);
         Terms { losses, total }
     }
 
@@ -158,9 +161,11 @@ impl Losses {
 
 /// The sum of `losses` over the sum of `weights`.
 ///
-/// Quirk kept from the published code: a weight does not multiply its loss.
-fn total<'a>(losses: impl Iterator<Item = &'a Tensor>, weights: [f64; 3]) -> Tensor {
-    losses.sum::<Tensor>() / weights.iter().sum::<f64>()
+/// Quirk kept from the published code: a weight does not multiply its loss. The mend makes it the weighted mean.
+fn total(losses: &[Option<Tensor>; 3], weights: [f64; 3], mended: bool) -> Tensor {
+    let present = losses.iter().zip(weights).filter_map(|(loss, weight)| Some((loss.as_ref()?, weight)));
+    let sum: Tensor = present.map(|(loss, weight)| if mended { loss * weight } else { loss.shallow_clone() }).sum();
+    sum / weights.iter().sum::<f64>()
 }
 
 /// A scalar of the given `value` whose gradient with respect to `input` is `gradient`, of `input`'s shape.
@@ -253,13 +258,27 @@ mod tests {
 
     #[test]
     fn weights_divide_but_do_not_multiply() {
-        let losses = [4.0, 3.0, 2.0].map(Tensor::from);
-        let total = |losses: &[Tensor], weights| total(losses.iter(), weights).double_value(&[]);
-        // The examples of the golden data's `total_loss_rule`; a loss of weight 0 is not computed.
-        assert_eq!(total(&losses, [1.0, 1.0, 1.0]), 3.0);
-        assert!((total(&losses, [2.0, 0.5, 1.0]) - 2.571_428_571_428_571_6).abs() < 1e-6);
-        assert_eq!(total(&[losses[0].copy(), losses[2].copy()], [1.0, 0.0, 1.0]), 3.0);
-        assert!((total(&losses[2..], [0.0, 0.0, 3.0]) - 0.666_666_666).abs() < 1e-6);
+        // The examples of the golden data's `total_loss_rule`.
+        assert_eq!(total_of([1.0, 1.0, 1.0], false), 3.0);
+        assert!((total_of([2.0, 0.5, 1.0], false) - 2.571_428_571_428_571_6).abs() < 1e-6);
+        assert_eq!(total_of([1.0, 0.0, 1.0], false), 3.0);
+        assert!((total_of([0.0, 0.0, 3.0], false) - 0.666_666_666).abs() < 1e-6);
+    }
+
+    #[test]
+    fn mended_weights_multiply_too() {
+        assert_eq!(total_of([1.0, 1.0, 1.0], true), 3.0);
+        // (2 · 4 + 0.5 · 3 + 1 · 2) / 3.5.
+        assert!((total_of([2.0, 0.5, 1.0], true) - 11.5 / 3.5).abs() < 1e-6);
+        assert_eq!(total_of([1.0, 0.0, 1.0], true), 3.0);
+        assert_eq!(total_of([0.0, 0.0, 3.0], true), 2.0);
+    }
+
+    /// The total of the losses 4, 3 and 2; one of weight 0 is not computed.
+    fn total_of(weights: [f64; 3], mended: bool) -> f64 {
+        let mut losses = [4.0, 3.0, 2.0].into_iter().zip(weights);
+        let losses = std::array::from_fn(|_| losses.next().and_then(|(loss, w)| (w > 0.0).then(|| Tensor::from(loss))));
+        total(&losses, weights, mended).double_value(&[])
     }
 
     #[test]

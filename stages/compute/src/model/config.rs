@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Mends;
+
 /// The published sizes of the vision transformer, and the tiny one for small machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -146,8 +148,11 @@ pub struct ModelConfig {
     /// Whether the lengths of the last layer's weights (`weight_g`) stay 1. Default false.
     pub norm_last_layer: bool,
     /// Weights of instance, local-group and group loss. 0 removes the head from the network; other values only divide
-    /// (a quirk of the published code: the total is the sum of the losses over the sum of the weights). Default 1, 1, 1.
+    /// (a quirk of the published code: the total is the sum of the losses over the sum of the weights), unless
+    /// `mends.loss_weights` is set. Default 1, 1, 1.
     pub loss_weights: [f64; 3],
+    /// Which quirks of the published code are mended, in the network and in what trains it. Default none.
+    pub mends: Mends,
 }
 
 impl Default for ModelConfig {
@@ -179,6 +184,7 @@ impl ModelConfig {
             use_bn_in_head: false,
             norm_last_layer: false,
             loss_weights: [1.0; 3],
+            mends: Mends::default(),
         }
     }
 

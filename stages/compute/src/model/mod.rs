@@ -71,7 +71,7 @@ impl Network {
     /// # Errors
     /// The configuration is not valid.
     pub fn new(config: &ModelConfig, role: Role, seed: u64, device: Device) -> Result<Network, ConfigError> {
-        Network::build(config, role, Source::seeded(seed, device))
+        Network::build(config, role, Source::seeded(seed, device).with_mended_tail(config.mends.initial_tail))
     }
 
     /// A network whose weights are all 0, made at once, to be loaded from a checkpoint.
@@ -184,6 +184,7 @@ mod tests {
     use tch::Kind;
 
     use super::*;
+    use crate::Mends;
 
     fn small(loss_weights: [f64; 3]) -> ModelConfig {
         ModelConfig {
@@ -256,5 +257,28 @@ mod tests {
         first.backward();
         assert!(memory.state().iter().all(|(_, tensor)| !tensor.requires_grad()));
         assert!(network.params().iter().all(|param| param.tensor.grad().defined()));
+    }
+
+    #[test]
+    fn a_mended_query_is_what_the_memory_holds() {
+        let mends = Mends { memory_query: true, ..Mends::default() };
+        let network = |mends| {
+            let config = ModelConfig { mends, ..small([0.0, 1.0, 0.0]) };
+            Network::new(&config, Role::Student, 0, Device::Cpu).unwrap()
+        };
+        let (published, mended) = (network(Mends::default()), network(mends));
+        let tokens = published.backbone().tokens(&pixels(3, 32)).detach().set_requires_grad(true);
+        assert_eq!(published.backbone().query(&tokens), tokens.mean_dim(1, false, None));
+        let query = mended.backbone().query(&tokens);
+        assert_eq!(query, mended.backbone().patch_mean(&tokens));
+        // A row is found by the very picture that it was made of.
+        let mut memory = Memory::new("memory", 16, 12, 2, 0, Device::Cpu);
+        memory.write(&query.detach());
+        assert_eq!(memory.top_n(&query).rows.select(1, 0), query.detach());
+        // The gradient flows through the patch tokens and the norm, and not through the class token.
+        (&query * pixels(3, 2).reshape([3, 12])).sum(Kind::Float).backward();
+        let reached = tokens.grad().abs().sum_dim_intlist([0, 2].as_slice(), false, None);
+        assert!(reached.double_value(&[0]) == 0.0 && reached.narrow(0, 1, 16).min().double_value(&[]) > 0.0);
+        assert!(mended.params().get("backbone.norm.weight").unwrap().tensor.grad().defined());
     }
 }

@@ -20,7 +20,7 @@ impl Group {
     /// The group of the parameter called `name` of the given `shape`.
     ///
     /// Quirk kept from the published code: `cls_token`, `pos_embed` and `weight_g` have more than one dimension, and
-    /// are decayed.
+    /// are decayed; a mend is `decay_tokens`.
     pub fn of(name: &str, shape: &[i64]) -> Group {
         let plain = name.ends_with(".bias") || shape.len() == 1;
         match (name.contains("patch_embed"), plain) {
@@ -29,6 +29,13 @@ impl Group {
             (false, true) => Group::NoDecay,
             (true, true) => Group::PatchEmbedNoDecay,
         }
+    }
+
+    /// The group of the same parameter with `decay_tokens` of [`Mends`](crate::Mends): what is no weight matrix is not
+    /// decayed.
+    pub(super) fn without_tokens(self, name: &str) -> Group {
+        let token = ["cls_token", "pos_embed", "last_layer.weight_g"].iter().any(|token| name.ends_with(token));
+        if token { Group::NoDecay } else { self }
     }
 
     /// The published name.

@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor, no_grad_guard};
 
 use super::{Group, OptimizerKind, momentum};
+use crate::Mends;
 use crate::model::{Param, Params};
 use crate::mutants::{self, Mutant};
 use crate::named::LoadError;
@@ -50,6 +51,14 @@ impl Optimizer {
         };
         let slots = params.iter().filter(|param| param.trainable).map(slot).collect();
         Optimizer { kind, slots, rates: [GroupRates::default(); 4], patch_embed_lr_mult }
+    }
+
+    /// The same with the groups that `mends` ask for.
+    pub fn mended(mut self, mends: Mends) -> Optimizer {
+        if mends.decay_tokens {
+            self.slots.iter_mut().for_each(|slot| slot.group = slot.group.without_tokens(&slot.name));
+        }
+        self
     }
 
     /// The parameters in the order in which [`step`](Self::step) expects their gradients.

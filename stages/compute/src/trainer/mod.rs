@@ -73,10 +73,8 @@ impl Trainer {
             false => Network::new(model, role, seed, device),
         };
         let (rows, width, top_n) = (config.losses.local_group_queue_size, model.embed_dim, model.local_group_knn_top_n);
-        let memory = |name: &str| match blank {
-            true => Memory::blank(name, rows, width, top_n, seed, device),
-            false => Memory::new(name, rows, width, top_n, seed, device),
-        };
+        let make = if blank { Memory::blank } else { Memory::new };
+        let memory = |name: &str| make(name, rows, width, top_n, seed, device).mended(model.mends);
         let (student, teacher) = (network(Role::Student)?, network(Role::Teacher)?);
         let [_, local_group, _] = model.heads();
         Ok(Trainer {
@@ -85,7 +83,8 @@ impl Trainer {
                 true => Losses::blank(&config.losses, model, device),
                 false => Losses::new(&config.losses, model, seed, device),
             },
-            optimizer: Optimizer::new(config.optimizer, student.params(), config.patch_embed_lr_mult),
+            optimizer: Optimizer::new(config.optimizer, student.params(), config.patch_embed_lr_mult)
+                .mended(model.mends),
             average: Average::new(&teacher, &student),
             student,
             teacher,

@@ -7,6 +7,7 @@ mod accumulate;
 #[path = "../common/mod.rs"]
 mod common;
 mod groups;
+mod mends;
 mod published;
 mod run;
 mod runs;

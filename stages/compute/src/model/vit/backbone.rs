@@ -20,6 +20,8 @@ pub struct Backbone {
     blocks: Vec<Block>,
     norm: LayerNorm,
     relation: RelationBlock,
+    /// `memory_query` of [`Mends`](crate::Mends).
+    mended_query: bool,
 }
 
 impl Backbone {
@@ -30,7 +32,7 @@ impl Backbone {
         let blocks = rates.iter().enumerate().map(|(i, rate)| Block::new(list.at(i), config, i, *rate)).collect();
         let norm = LayerNorm::new(builder.at("norm"), config.embed_dim);
         let relation = RelationBlock::new(builder.at("relation_blocks"), config);
-        Backbone { embedding, blocks, norm, relation }
+        Backbone { embedding, blocks, norm, relation, mended_query: config.mends.memory_query }
     }
 
     /// What goes into the first block: pixels `[N, 3, H, W]` to `[N, 1 + P, D]`.
@@ -80,12 +82,14 @@ impl Backbone {
         self.norm.forward(&tokens.i((.., 1.., ..))).mean_dim(1, false, None)
     }
 
-    /// What the memory is searched for: the mean of all tokens, `[N, D]`.
+    /// What the memory is searched for, and what stands before its rows in the relation block: the mean of all tokens,
+    /// `[N, D]`.
     ///
     /// Quirk kept from the published code: it includes the class token and is taken before the norm, while the memory
-    /// holds patch means from after the norm.
+    /// holds patch means from after the norm. The mend takes the patch mean. The gradient flows through either as the
+    /// relation block's first token, in the mend's case through the final norm too; none flows through the search.
     pub fn query(&self, tokens: &Tensor) -> Tensor {
-        tokens.mean_dim(1, false, None)
+        if self.mended_query { self.patch_mean(tokens) } else { tokens.mean_dim(1, false, None) }
     }
 
     /// The local-group token, `[N, D]`: the first of `tokens` after the relation block and the norm. `tokens` is a
