@@ -15,6 +15,7 @@ pub mod state;
 pub mod trainer;
 
 pub use mends::Mends;
+pub use ring::RowAges;
 
 // The golden runs, which notice wrong trainers: their helpers are shared with the golden tests.
 #[cfg(test)]

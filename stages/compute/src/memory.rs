@@ -5,7 +5,7 @@ use tch::{Device, Tensor, no_grad_guard};
 use crate::Mends;
 use crate::model::{Init, Source, unit_length};
 use crate::named::{LoadError, NamedTensors, copy_into, find};
-use crate::ring;
+use crate::ring::{self, Clock, RowAges};
 
 /// A ring of rows of width D that is searched by cosine similarity. Student and teacher have one each.
 ///
@@ -21,6 +21,7 @@ pub struct Memory {
     queue_v: Unused,
     /// Where the next row goes.
     pointer: i64,
+    clock: Clock,
     top_n: i64,
     /// `memory_pointer` of [`Mends`].
     mended_pointer: bool,
@@ -30,8 +31,8 @@ pub struct Memory {
 /// told from the others: a written row is that of `queue_q`, any other is still what was drawn.
 #[derive(Debug)]
 enum Unused {
-    /// Drawn from `source` under `name`; which rows have been written since.
-    Told { source: Source, name: String, written: Vec<bool> },
+    /// Drawn from `source` under `name`, but for the rows that have been written since.
+    Told { source: Source, name: String },
     /// Of a checkpoint whose random rows are others.
     Kept(Tensor),
     /// All three are one.
@@ -39,43 +40,32 @@ enum Unused {
 }
 
 impl Unused {
-    /// The ring beside `queue_q`.
-    fn tensor(&self, queue_q: &Tensor) -> Tensor {
+    /// The ring beside `queue_q`, whose rows were written as `clock` says.
+    fn tensor(&self, queue_q: &Tensor, clock: &Clock) -> Tensor {
         match self {
             Unused::Kept(ring) => ring.shallow_clone(),
             Unused::Same => queue_q.shallow_clone(),
-            Unused::Told { source, name, written } => {
+            Unused::Told { source, name } => {
                 let drawn = source.tensor(name, &queue_q.size(), Init::Normal);
-                let written = Tensor::from_slice(written).to_device(queue_q.device()).unsqueeze(-1);
+                let written = Tensor::from_slice(&clock.is_written()).to_device(queue_q.device()).unsqueeze(-1);
                 queue_q.where_self(&written, &drawn)
             }
         }
     }
 
-    /// Notes that `count` rows from `start` on were written with `rows`, which `queue_q` holds now.
-    fn write(&mut self, start: i64, rows: &Tensor) {
-        match self {
-            Unused::Same => {}
-            Unused::Kept(ring) => ring::write(ring, 0, start, rows),
-            Unused::Told { written, .. } => {
-                let capacity = written.len();
-                (0..rows.size()[0].min(capacity as i64))
-                    .for_each(|row| written[(start + row) as usize % capacity] = true);
-            }
+    /// Writes `rows`, which `queue_q` holds now, from `start` on.
+    fn write(&self, start: i64, rows: &Tensor) {
+        if let Unused::Kept(ring) = self {
+            ring::write(ring, 0, start, rows);
         }
     }
 
-    /// Takes over `ring`, as it stands in a checkpoint beside the other two.
-    fn load(&mut self, ring: &Tensor, queue_q: &Tensor, queue_k: &Tensor) {
-        if let Unused::Told { written, .. } = self {
-            // Both were drawn apart and written alike.
-            let equal = queue_q.eq_tensor(queue_k).all_dim(-1, false).to_device(Device::Cpu);
-            *written = Vec::<bool>::try_from(equal).unwrap_or_else(|_| vec![false; written.len()]);
-            if self.tensor(queue_q).equal(&ring.to_device(queue_q.device())) {
-                return;
-            }
+    /// Takes over `ring`, as it stands in a checkpoint beside `queue_q`, whose rows were written as `clock` says.
+    fn load(&mut self, ring: &Tensor, queue_q: &Tensor, clock: &Clock) {
+        let ring = ring.to_device(queue_q.device());
+        if matches!(self, Unused::Kept(_)) || !self.tensor(queue_q, clock).equal(&ring) {
+            *self = Unused::Kept(ring.to_kind(queue_q.kind()).copy());
         }
-        *self = Unused::Kept(ring.to_device(queue_q.device()).to_kind(queue_q.kind()).copy());
     }
 }
 
@@ -107,8 +97,9 @@ impl Memory {
         Memory {
             queue_q: ring("queue_q"),
             queue_k: ring("queue_k"),
-            queue_v: Unused::Told { source, name: full("queue_v"), written: vec![false; shape[0] as usize] },
+            queue_v: Unused::Told { source, name: full("queue_v") },
             pointer: 0,
+            clock: Clock::new(shape[0]),
             top_n: top_n.min(shape[0]),
             mended_pointer: false,
         }
@@ -153,9 +144,15 @@ impl Memory {
         }
         self.queue_v.write(self.pointer, rows);
         let (capacity, count) = (self.queue_q.size()[0], rows.size()[0]);
+        self.clock.step(self.pointer, count);
         let wraps = self.pointer + count > capacity;
         let moved = if wraps || self.mended_pointer { count } else { 2 * count };
         self.pointer = (self.pointer + moved) % capacity;
+    }
+
+    /// When its rows were written. After a [`load`](Self::load) those before it count as such.
+    pub fn row_ages(&self) -> RowAges {
+        self.clock.ages()
     }
 
     /// Its tensors under their published names: three rings and the pointer, `[1]` int64.
@@ -163,7 +160,7 @@ impl Memory {
         vec![
             (QUEUE_Q, self.queue_q.shallow_clone()),
             (QUEUE_K, self.queue_k.shallow_clone()),
-            (QUEUE_V, self.queue_v.tensor(&self.queue_q)),
+            (QUEUE_V, self.queue_v.tensor(&self.queue_q, &self.clock)),
             (POINTER, Tensor::from_slice(&[self.pointer])),
         ]
     }
@@ -177,9 +174,16 @@ impl Memory {
         let pointer = find(tensors, prefix, POINTER, &[1])?.int64_value(&[0]);
         let unused = find(tensors, prefix, QUEUE_V, &self.queue_q.size())?;
         copy_into(&self.queue_q, tensors, prefix, QUEUE_Q)?;
-        if !matches!(self.queue_v, Unused::Same) {
+        if matches!(self.queue_v, Unused::Same) {
+            // A random row cannot be told from another.
+            self.clock.load(|_| true);
+        } else {
             copy_into(&self.queue_k, tensors, prefix, QUEUE_K)?;
-            self.queue_v.load(unused, &self.queue_q, &self.queue_k);
+            // The two were drawn apart and are written alike.
+            let equal = self.queue_q.eq_tensor(&self.queue_k).all_dim(-1, false).to_device(Device::Cpu);
+            let written = Vec::<bool>::try_from(equal).unwrap_or_default();
+            self.clock.load(|row| written.get(row) == Some(&true));
+            self.queue_v.load(unused, &self.queue_q, &self.clock);
         }
         self.pointer = pointer.rem_euclid(self.queue_q.size()[0]);
         Ok(())
@@ -226,6 +230,8 @@ mod tests {
         let mut foreign = Memory::blank("m", 8, 4, 2, 6, Device::Cpu);
         foreign.load(&state, "").unwrap();
         assert!(matches!(foreign.queue_v, Unused::Kept(_)));
+        assert_eq!(memory.row_ages(), RowAges { by_age: [(0, 3), (1, 2)].into(), before: 0, never: 3 });
+        assert_eq!(resumed.row_ages(), RowAges { before: 5, never: 3, ..RowAges::default() });
         for memory in [&mut memory, &mut resumed, &mut foreign] {
             memory.write(&rows(3));
         }

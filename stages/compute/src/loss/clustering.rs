@@ -70,6 +70,18 @@ impl Clustering {
         (value, gradient)
     }
 
+    /// Mean entropy of the targets that the `teacher`'s logits `[2·B, clusters]` are, as a share of that of equal
+    /// clusters: a scalar on the device.
+    pub fn target_entropy(&self, teacher: &Tensor, teacher_temp: f64) -> Tensor {
+        without_gradient(|| entropy(&((teacher - &self.center) / teacher_temp)))
+    }
+
+    /// The same of softmax(centre / `teacher_temp`): of the cluster that the teacher's mean output would be assigned to
+    /// if it were not centred.
+    pub fn center_entropy(&self, teacher_temp: f64) -> Tensor {
+        without_gradient(|| entropy(&(&self.center / teacher_temp)))
+    }
+
     /// Moves the centre towards the mean of the `teacher`'s logits `[2·B, clusters]`.
     pub fn update(&mut self, teacher: &Tensor) {
         without_gradient(|| {
@@ -89,5 +101,49 @@ impl Clustering {
     /// The tensor is missing or has another shape.
     pub fn load(&mut self, tensors: &NamedTensors, prefix: &str) -> Result<(), LoadError> {
         copy_into(&self.center, tensors, prefix, "center")
+    }
+}
+
+/// Mean entropy of the softmax of each row of `logits` `[rows, clusters]`, over the logarithm of the number of clusters:
+/// from 0, one cluster takes all, to 1, all are equal.
+fn entropy(logits: &Tensor) -> Tensor {
+    let [rows, clusters] = [0, 1].map(|dim| logits.size()[dim] as f64);
+    let logs = logits.log_softmax(-1, Kind::Float);
+    // A single cluster has no entropy, and 0 over 0 is none.
+    (logs.exp().g_mul_(&logs)).sum(Kind::Float) / -(rows * clusters.max(2.0).ln())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entropies_go_from_one_cluster_to_all_of_them() {
+        let of =
+            |rows: &[f32], clusters: i64| entropy(&Tensor::from_slice(rows).view([-1, clusters])).double_value(&[]);
+        assert!((of(&[3.0; 8], 4) - 1.0).abs() < 1e-6);
+        assert!(of(&[0.0, 500.0, 0.0, 0.0], 4).abs() < 1e-6);
+        // Half and half of four: ln 2 / ln 4; the mean with a row of equal ones.
+        let half = [9.0, 9.0, -400.0, -400.0];
+        assert!((of(&half, 4) - 0.5).abs() < 1e-6);
+        assert!((of(&[half, [0.0; 4]].concat(), 4) - 0.75).abs() < 1e-6);
+        // A quarter and three quarters of two: 0.811278 bits.
+        assert!((of(&[0.0, 3_f32.ln()], 2) - 0.811_278_1).abs() < 1e-6);
+        assert_eq!(of(&[7.0], 1), 0.0);
+    }
+
+    #[test]
+    fn targets_are_centred_and_sharpened_and_the_centre_is_sharpened_alone() {
+        let mut loss = Clustering::new(2, 0.1, Device::Cpu);
+        let logits = Tensor::from_slice(&[0.0_f32, 3_f32.ln() * 0.04]).view([1, 2]);
+        let value = |tensor: Tensor| tensor.double_value(&[]);
+        assert!((value(loss.target_entropy(&logits, 0.04)) - 0.811_278_1).abs() < 1e-5);
+        assert_eq!(value(loss.center_entropy(0.04)), 1.0);
+        // With the very logits as the centre all targets are equal, and the centre is as they were.
+        let _ = loss.center.copy_(&logits);
+        assert!((value(loss.target_entropy(&logits, 0.04)) - 1.0).abs() < 1e-6);
+        assert!((value(loss.center_entropy(0.04)) - 0.811_278_1).abs() < 1e-5);
+        loss.update(&logits);
+        assert!((value(loss.center_entropy(0.04)) - 0.811_278_1).abs() < 1e-5);
     }
 }

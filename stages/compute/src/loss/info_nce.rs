@@ -9,7 +9,7 @@ use super::pairs::{Pairs, Part};
 use super::{with_gradient, without_gradient};
 use crate::model::{Init, Source, unit_length};
 use crate::named::{LoadError, NamedTensors, copy_into, find};
-use crate::ring;
+use crate::ring::{self, Clock, RowAges};
 
 /// How many rows meet the queue at a time: many enough to read the queue seldom, few enough to hold their logits.
 const BLOCK: i64 = 128;
@@ -21,6 +21,7 @@ pub struct InfoNce {
     queue: Tensor,
     /// Where the next key goes.
     pointer: i64,
+    clock: Clock,
     temperature: f64,
 }
 
@@ -33,7 +34,8 @@ impl InfoNce {
     /// A queue with keys from `source`: random ones, or 0 to be loaded from a checkpoint.
     pub(super) fn build(name: &str, keys: i64, width: i64, temperature: f64, source: Source) -> InfoNce {
         let random = source.tensor(&format!("{name}.queue"), &[keys, width], Init::Normal);
-        InfoNce { queue: unit_length(&random).tr().contiguous(), pointer: 0, temperature }
+        let queue = unit_length(&random).tr().contiguous();
+        InfoNce { queue, pointer: 0, clock: Clock::new(keys), temperature }
     }
 
     /// Where the next key goes.
@@ -92,7 +94,13 @@ impl InfoNce {
     /// Puts the `teacher`'s projections `[2·B, width]` into the queue: all of the first crop, then all of the second.
     pub fn update(&mut self, teacher: &Tensor) {
         ring::write(&self.queue, 1, self.pointer, &teacher.tr());
+        self.clock.step(self.pointer, teacher.size()[0]);
         self.pointer = (self.pointer + teacher.size()[0]) % self.queue.size()[1];
+    }
+
+    /// When its keys were written. After a [`load`](Self::load) all count as written before.
+    pub fn row_ages(&self) -> RowAges {
+        self.clock.ages()
     }
 
     /// Its tensors under their published names: the queue and the pointer, `[1]` int64.
@@ -108,6 +116,8 @@ impl InfoNce {
         let pointer = find(tensors, prefix, "queue_ptr", &[1])?.int64_value(&[0]);
         copy_into(&self.queue, tensors, prefix, "queue")?;
         self.pointer = pointer.rem_euclid(self.queue.size()[1]);
+        // A random key cannot be told from another.
+        self.clock.load(|_| true);
         Ok(())
     }
 }

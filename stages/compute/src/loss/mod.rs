@@ -16,6 +16,7 @@ pub use pairs::Part;
 
 use crate::model::{ModelConfig, Outputs, Source};
 use crate::named::{LoadError, NamedTensors};
+use crate::ring::RowAges;
 
 /// The losses' published names, as in checkpoints and `log.txt`: instance, local-group, group.
 pub const LOSS_NAMES: [&str; 3] = ["instance-sup.", "local-group-sup.", "group-sup."];
@@ -129,6 +130,21 @@ impl Losses {
         if let (Some(loss), Some(logits)) = (&mut self.group, &teacher.group) {
             loss.update(logits);
         }
+    }
+
+    /// Mean entropy of the targets of clusters, see [`Clustering::target_entropy`]; none without the group loss.
+    pub fn target_entropy(&self, teacher: &Outputs, teacher_temp: f64) -> Option<Tensor> {
+        Some(self.group.as_ref()?.target_entropy(teacher.group.as_ref()?, teacher_temp))
+    }
+
+    /// Entropy of the centre, see [`Clustering::center_entropy`]; none without the group loss.
+    pub fn center_entropy(&self, teacher_temp: f64) -> Option<Tensor> {
+        Some(self.group.as_ref()?.center_entropy(teacher_temp))
+    }
+
+    /// When the keys of the instance and the local-group queue were written.
+    pub fn row_ages(&self) -> [Option<RowAges>; 2] {
+        [&self.instance, &self.local_group].map(|loss| loss.as_ref().map(InfoNce::row_ages))
     }
 
     /// Queue pointers of the instance and the local-group loss.

@@ -21,11 +21,19 @@ pub(super) struct Gathered {
     /// Of the student's first large crop.
     student_means: Vec<Tensor>,
     weak: Vec<bool>,
+    /// Mean entropies of the clusters' targets, scalars.
+    entropies: Vec<Tensor>,
 }
 
 impl Gathered {
-    /// Takes a micro-batch. The patch means are those of all large crops, `[2·B, D]`.
-    pub(super) fn take(&mut self, input: &StepInput, student_means: Option<&Tensor>, teacher: Outputs) {
+    /// Takes a micro-batch. The patch means are those of all large crops, `[2·B, D]`; the entropy is that of its targets.
+    pub(super) fn take(
+        &mut self,
+        input: &StepInput,
+        student_means: Option<&Tensor>,
+        teacher: Outputs,
+        entropy: Option<Tensor>,
+    ) {
         let Outputs { instance, local_group, group, patch_mean } = teacher;
         let first = |means: &Tensor| means.narrow(0, 0, input.images());
         self.instance.extend(instance);
@@ -34,6 +42,13 @@ impl Gathered {
         self.teacher_means.push(first(&patch_mean));
         self.student_means.extend(student_means.map(first));
         self.weak.extend(&input.weak);
+        self.entropies.extend(entropy);
+    }
+
+    /// The mean entropy of all targets, a scalar.
+    pub(super) fn target_entropy(&self) -> Option<Tensor> {
+        let count = self.entropies.len();
+        (count > 0).then(|| self.entropies.iter().sum::<Tensor>() / count as f64)
     }
 
     /// What one batch of all images would have left: the teacher's outputs, with the first crop's patch means alone

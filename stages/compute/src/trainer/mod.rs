@@ -10,10 +10,11 @@ use tch::{Device, Tensor, no_grad_guard};
 
 pub use config::TrainConfig;
 pub use state::ResumeError;
-pub use step::{StepError, StepInput, StepReport};
+pub use step::{ClusterEntropy, StepError, StepInput, StepReport};
 
 pub use crate::schedule::Rates;
 
+use crate::RowAges;
 use crate::loss::{Losses, Part, Terms};
 use crate::memory::{Memory, weak_rows};
 use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Role};
@@ -46,6 +47,8 @@ pub struct Trainer {
     losses: Losses,
     optimizer: Optimizer,
     average: Average,
+    /// Mean entropy of the last step's cluster targets, a scalar on the device.
+    target_entropy: Option<Tensor>,
     seed: u64,
     device: Device,
 }
@@ -86,6 +89,7 @@ impl Trainer {
             optimizer: Optimizer::new(config.optimizer, student.params(), config.patch_embed_lr_mult)
                 .mended(model.mends),
             average: Average::new(&teacher, &student),
+            target_entropy: None,
             student,
             teacher,
             seed,
@@ -135,6 +139,7 @@ impl Trainer {
         if !mutants::active(Mutant::AverageFirst) {
             self.average.update(rates.momentum);
         }
+        self.target_entropy = gathered.target_entropy();
         let (teacher, student_means, mut weak) = gathered.merge();
         if !mutants::active(Mutant::QueueFirst) {
             self.losses.update(&teacher);
@@ -176,9 +181,29 @@ impl Trainer {
                 add_gradients(&mut sums, self.gradients(terms, input.step, inputs.len())?);
             }
             reports.push(StepReport::sum(&shares));
-            gathered.take(input, means.as_ref(), teacher);
+            let entropy = self.losses.target_entropy(&teacher, rates.teacher_temp);
+            gathered.take(input, means.as_ref(), teacher, entropy);
         }
         Ok((gathered, sums, StepReport::mean(&reports)))
+    }
+
+    /// How the teacher spreads images over clusters, at its temperature of the epoch; waits for the device. None without
+    /// the group loss.
+    pub fn cluster_entropy(&self, teacher_temp: f64) -> Option<ClusterEntropy> {
+        let center = self.losses.center_entropy(teacher_temp)?.double_value(&[]);
+        Some(ClusterEntropy { center, target: self.target_entropy.as_ref().map(|target| target.double_value(&[])) })
+    }
+
+    /// How old the rows of memories and queues are, by the ring's name. Nothing waits for the device.
+    pub fn row_ages(&self) -> Vec<(&'static str, RowAges)> {
+        let [instance, local_group] = self.losses.row_ages();
+        let [student, teacher] = match &self.memories {
+            Some(memories) => memories.each_ref().map(|memory| Some(memory.row_ages())),
+            None => [None, None],
+        };
+        let names = ["student_memory", "teacher_memory", "instance_queue", "local_group_queue"];
+        let rings = names.into_iter().zip([student, teacher, instance, local_group]);
+        rings.filter_map(|(name, ages)| Some((name, ages?))).collect()
     }
 
     /// Class tokens after the final norm, `[N, D]`, of normalised pixels `[N, 3, S, S]`. No gradient.

@@ -31,6 +31,17 @@ pub struct StepReport {
     pub terms: Vec<(&'static str, f64)>,
 }
 
+/// How the teacher spreads images over clusters: mean entropies as shares of ln(clusters), from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClusterEntropy {
+    /// Of softmax(centre / teacher's temperature), where the teacher's mean output would belong if it were not centred.
+    /// Near 0, one cluster takes all, and nothing but the centre works against it.
+    pub center: f64,
+    /// Of the last step's targets, each by itself: low where the teacher is sure of an image's cluster, near 1 where it
+    /// tells no cluster from another. None before the first step.
+    pub target: Option<f64>,
+}
+
 /// Why a step was not taken. Nothing has then been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use mugs_compute::model::ModelConfig;
+use mugs_compute::RowAges;
+use mugs_compute::model::{DropPath, ModelConfig};
 use mugs_compute::named::LoadError;
 use mugs_compute::optim::OptimizerKind;
 use mugs_compute::state::TrainState;
-use mugs_compute::trainer::{ResumeError, StepError, StepInput, Trainer};
-use tch::{Device, Tensor};
+use mugs_compute::trainer::{ClusterEntropy, ResumeError, StepError, StepInput, Trainer};
+use tch::{Device, Kind, Tensor};
 
 use crate::tiny::{
     PER_EPOCH, flat, images, input, model_config, schedules, schedules_of, start, train_config, train_config_of,
@@ -192,4 +193,39 @@ fn input_and_state_that_do_not_fit_are_refused() {
     assert_eq!(error, ResumeError::Load(LoadError::Missing { name: "group-sup.|center".into() }));
     let bad = ModelConfig { drop_path_rate: 1.5, ..model() };
     assert!(matches!(Trainer::resume(&bad, &train_config(), 0, Device::Cpu, &start()), Err(ResumeError::Config(_))));
+}
+
+#[test]
+fn entropies_and_ages_are_those_of_the_steps_taken() {
+    let images = images();
+    let mut trainer = trainer(&model_config(false));
+    assert_eq!(trainer.cluster_entropy(0.04).unwrap().target, None);
+    let before = trainer.teacher().forward(&input(&images, 0).global.narrow(0, 0, 8), None, None, &DropPath::off());
+    let center = flat(&trainer.state())["group-sup.|center"].copy();
+    take(&mut trainer, &input(&images, 0));
+    let entropy = |logits: &Tensor| {
+        let targets = logits.to_kind(Kind::Double).softmax(-1, Kind::Double);
+        let each = -(&targets * targets.log()).sum_dim_intlist([-1].as_slice(), false, None);
+        each.mean(Kind::Double).double_value(&[]) / 128_f64.ln()
+    };
+    let ClusterEntropy { center: of_center, target } = trainer.cluster_entropy(0.05).unwrap();
+    // The first epoch's temperature is 0.04.
+    let expected = entropy(&((before.group.unwrap() - center) / 0.04));
+    assert!((target.unwrap() - expected).abs() < 1e-4, "{target:?} {expected}");
+    let expected = entropy(&(&flat(&trainer.state())["group-sup.|center"] / 0.05));
+    assert!((of_center - expected).abs() < 1e-4, "{of_center} {expected}");
+
+    take(&mut trainer, &input(&images, 1));
+    let ages = |trainer: &Trainer| trainer.row_ages().into_iter().collect::<BTreeMap<_, _>>();
+    let now = ages(&trainer);
+    // Four pictures a step: the teacher's memory takes four rows, a queue the keys of both crops.
+    assert_eq!(now["teacher_memory"].by_age, BTreeMap::from([(0, 4), (1, 4)]));
+    assert_eq!(now["instance_queue"].by_age, BTreeMap::from([(0, 8), (1, 8)]));
+    assert!(now.values().all(|ages| ages.rows() == 64) && now.len() == 4);
+    let weak = |step| input(&images, step).weak.iter().filter(|weak| **weak).count();
+    assert_eq!(now["student_memory"].by_age.values().sum::<usize>(), weak(0) + weak(1));
+    let resumed = Trainer::resume(&model_config(false), &train_config(), 0, Device::Cpu, &trainer.state()).unwrap();
+    let then = ages(&resumed);
+    assert_eq!(then["instance_queue"], RowAges { before: 64, ..RowAges::default() });
+    assert_eq!(then["teacher_memory"].never, now["teacher_memory"].never);
 }
