@@ -61,7 +61,7 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32, prof
     let batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: config.batch_size_per_gpu })?;
     let warnings = Warnings::default();
     let (decoder, counted) = (config.decoder()?, warnings.clone());
-    let workers = config.workers();
+    let (workers, rendering) = (config.workers(), config.clone());
     let (level, pool, counted_work) = (Level::chosen(), Pool::default(), profile.clone());
 
     let mut flow = Flow::new();
@@ -83,8 +83,8 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32, prof
         .weighed(|cropped| cropped.crops.bytes());
     let batches = flow.group("batch", crops, BATCHES, batcher).weighed(|batch| batch.bytes());
     let rendered = flow
-        .map("render", batches, Workers { count: 1, capacity: RENDERED }, |_| {
-            let mut renderer = Renderer::new();
+        .map("render", batches, Workers { count: 1, capacity: RENDERED }, move |_| {
+            let mut renderer = Renderer::of(&rendering);
             Ok(move |batch| Ok::<_, BoxError>(renderer.render(batch)?))
         })
         .weighed(|batch| batch.bytes());

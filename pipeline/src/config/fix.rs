@@ -28,6 +28,8 @@ pub enum Fix {
     StrongProb,
     /// `inc0` in --timm_auto_augment_par switches the increasing set off (published: on)
     PolicyInc,
+    /// With --use_prefetcher false crops are normalised once, then erased (published: and then normalised again)
+    NormaliseOnce,
 }
 
 impl Fix {

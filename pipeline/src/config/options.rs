@@ -164,7 +164,7 @@ options! {
         readahead_mb: usize = 256;
         /// Samples of a stream that are shuffled together [default: 256]
         shuffle_block: usize = 256;
-        /// Normalise crops once, after they are put together. Only true: with false the published trainer normalises them twice [default: true]
+        /// Erase, then normalise crops. With false they are normalised, erased and normalised AGAIN, as the published trainer does then; --fix normalise_once leaves the last out [default: true]
         use_prefetcher: bool = true => { value_name = "BOOL", value_parser = switch };
         /// What is done about a sample whose bytes are bad or whose picture cannot be decoded: `fail` ends the run, `skip` puts the next good sample of its stream in its place [default: fail]
         on_bad_sample: String = "fail".into() => { value_name = "POLICY", value_parser = ["fail", "skip"], hide_possible_values = true };
@@ -196,7 +196,7 @@ options! {
         tensorboard_every: u64 = 10;
         /// Threads of the training step; 0 takes one per processor [default: 0]
         threads: usize = 0;
-        /// WITHOUT EFFECT: the published trainer then takes the pictures of the first two classes alone; here make --data_path a folder of two class folders. MUGS_LOG=debug gives more log lines [default: false]
+        /// WITHOUT EFFECT: the published trainer then takes the pictures of the first two classes alone; here the steps of an epoch follow from a set as a whole, so pack those two: make --data_path a folder of two class folders. MUGS_LOG=debug gives more log lines [default: false]
         debug: bool = false => { value_name = "BOOL", value_parser = switch };
     }
     "Mends of the published code" {

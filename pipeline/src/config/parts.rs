@@ -10,7 +10,7 @@ use mugs_data::crop::CropConfig;
 use mugs_data::fetch::FetchConfig;
 use mugs_image::decode::{DecoderConfig, JpegMode};
 
-use super::RunConfig;
+use super::{Fix, RunConfig};
 
 /// With `--jpeg fast`, the least shorter side of a picture that was made smaller, in sides of the large crops. A crop of
 /// a quarter of the area then has at least one such side squared; its aspect ratio, 3/4 to 4/3, may enlarge it a little.
@@ -53,11 +53,6 @@ impl RunConfig {
             !self.use_fp16,
             "--use_fp16 true: training runs on the CPU, which has no fp16; leave it out to compute in fp32, as the \
              published recipes do"
-        );
-        ensure!(
-            self.use_prefetcher,
-            "--use_prefetcher false: the published trainer then normalises every crop twice, which is not built; leave \
-             it out to normalise once"
         );
         Ok(())
     }
@@ -214,6 +209,12 @@ impl RunConfig {
                 self.batch_size_per_gpu
             );
         }
+        if !self.use_prefetcher && !self.mends(Fix::NormaliseOnce) {
+            tracing::warn!(
+                "--use_prefetcher false: crops are normalised twice, as the published trainer does then; \
+                 --fix normalise_once normalises them once"
+            );
+        }
         if self.debug {
             tracing::warn!(
                 "--debug true has no effect: the published trainer then takes the first two classes alone; a folder of \
@@ -265,7 +266,6 @@ mod tests {
         for (wrong, sentence) in [
             (RunConfig { optimizer: "adam".into(), ..default() }, "--optimizer adam"),
             (RunConfig { use_fp16: true, ..default() }, "which has no fp16; leave it out to compute in fp32"),
-            (RunConfig { use_prefetcher: false, ..default() }, "leave it out to normalise once"),
             (RunConfig { world_size: 8, ..default() }, "--world_size 8: one process trains so far; leave it out"),
             (RunConfig { world_size: 0, ..default() }, "--world_size 0: one process trains so far; leave it out"),
             (RunConfig { rank: 1, ..default() }, "--rank 1: one process trains so far"),

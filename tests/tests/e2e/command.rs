@@ -42,7 +42,10 @@ fn recipes_are_listed_for_people_and_machines() {
 #[test]
 fn a_run_takes_its_options_from_every_layer_and_goes_on_without_its_recipe() {
     let lab = Lab::new(12);
-    let mut first = lab.train("run", &["--recipe=vit_small_300ep", "--set", "min_lr=0.001", "--max_steps=1"]);
+    let mut first = lab.train(
+        "run",
+        &["--recipe=vit_small_300ep", "--set", "min_lr=0.001", "--set", "fix=memory_pointer", "--max_steps=1"],
+    );
     first.args(["--world_size=1", "--use_fp16", "False", "--optimizer=lars", "--use_bn_in_head=True"]);
     let output = run(first.env("MUGS_CLIP_GRAD", "0.5"));
     let said = text(&output.stderr);
@@ -57,6 +60,12 @@ fn a_run_takes_its_options_from_every_layer_and_goes_on_without_its_recipe() {
     let number = |name: &str| config[name].as_f64().unwrap();
     assert_eq!([number("group_teacher_temp"), number("clip_grad"), number("min_lr")], [0.07, 0.5, 0.001]);
     assert_eq!([number("lr"), number("epochs")], [0.05, 3.0], "flags override the recipe");
+
+    assert!(said.contains("--fix memory_pointer: A memory's pointer moves by the rows written"), "{said}");
+    let refused = run(&mut lab.train("run", &["--recipe=vit_small_300ep", "--fix=memory_rows"]));
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains(r#"fix: ["memory_pointer"] -> ["memory_rows"]"#), "{said}");
 
     let mut again = Command::new(binary("mugs-pipeline"));
     again.arg("train").arg("--config").arg(lab.path("run/config.toml")).args([

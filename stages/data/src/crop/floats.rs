@@ -13,6 +13,8 @@ pub struct Floats {
     normaliser: Normaliser,
     vectors: Option<Vectors>,
     when: Erasing,
+    /// Whether what comes out is normalised once more.
+    twice: bool,
     /// Noise of the rectangle at hand, kept to be filled again.
     patch: Vec<f32>,
 }
@@ -26,7 +28,14 @@ impl Floats {
 
     /// The same, on a path of one's choice.
     pub fn on(level: Level, when: Erasing) -> Self {
-        Self { normaliser: Normaliser::default(), vectors: Vectors::of(level), when, patch: Vec::new() }
+        let (normaliser, vectors) = (Normaliser::default(), Vectors::of(level));
+        Self { normaliser, vectors, when, twice: false, patch: Vec::new() }
+    }
+
+    /// The same, but all that comes out, noise included, is normalised once more: what the published pretraining does
+    /// without its prefetcher, whose crops are normalised, then erased, by then.
+    pub fn normalised_again(self) -> Self {
+        Self { twice: true, ..self }
     }
 
     /// Writes a batch's crops of one size as `[C * B, 3, S, S]` f32, numbered as they are. The noise is a function of
@@ -58,11 +67,15 @@ impl Floats {
     ) {
         assert_eq!(pixels.len(), 3 * size * size, "a crop of side {size} has other pixels");
         self.normaliser.write_planes(self.vectors, pixels, out);
-        let Some(erase) = erase else { return };
-        let &Erase { top, left, height, width, .. } = erase;
-        self.patch.resize(3 * height * width, 0.0);
-        noise(erase, &mut self.patch);
-        self.normaliser.erase(out, size, Rect { top, left, height, width }, self.when, &self.patch);
+        if let Some(erase) = erase {
+            let &Erase { top, left, height, width, .. } = erase;
+            self.patch.resize(3 * height * width, 0.0);
+            noise(erase, &mut self.patch);
+            self.normaliser.erase(out, size, Rect { top, left, height, width }, self.when, &self.patch);
+        }
+        if self.twice {
+            self.normaliser.normalise(out);
+        }
     }
 }
 
@@ -136,5 +149,17 @@ mod tests {
     fn the_noise_follows_its_address() {
         assert_eq!(floats(Erasing::BeforeNormalisation, 7), floats(Erasing::BeforeNormalisation, 7));
         assert_ne!(floats(Erasing::BeforeNormalisation, 7)[100], floats(Erasing::BeforeNormalisation, 8)[100]);
+    }
+
+    #[test]
+    fn normalised_again_pixels_are_normalised_twice_and_noise_once() {
+        let mut twice = vec![0.0; 4 * 48];
+        Floats::new(Erasing::AfterNormalisation).normalised_again().crops(&crops(7), &mut twice);
+        let (once, noise) = (floats(Erasing::AfterNormalisation, 7), floats(Erasing::BeforeNormalisation, 7));
+        // Red of the first pixel of the first crop, green of the second crop's.
+        assert_eq!(twice[0], (once[0] - 0.485) / 0.229);
+        assert_eq!(twice[48 + 16], (once[48 + 16] - 0.456) / 0.224);
+        // In the rectangle of the third crop.
+        assert_eq!(twice[96 + 4], noise[96 + 4]);
     }
 }

@@ -91,6 +91,15 @@ impl Normaliser {
         out
     }
 
+    /// Normalises values that lie channel by channel, `[3, height, width]`, as if they were in [0, 1].
+    pub fn normalise(&self, planes: &mut [f32]) {
+        let area = (planes.len() / CHANNELS).max(1);
+        for (channel, plane) in planes.chunks_exact_mut(area).enumerate() {
+            let (mean, std) = (self.mean[channel], self.std[channel]);
+            plane.iter_mut().for_each(|value| *value = (*value - mean) / std);
+        }
+    }
+
     /// Overwrites the rectangle `area` in all channels of `tensor`, `[3, height, width]` with that `width`, by `noise`,
     /// `[3, area.height, area.width]`.
     ///
@@ -141,5 +150,16 @@ mod tests {
         assert_eq!(tensor[12..], [9.0, 9.0, 9.0, 9.0, 5.0, 6.0]);
         normaliser.erase(&mut tensor, 3, area, Erasing::BeforeNormalisation, &noise);
         assert_eq!(tensor[4..6], [0.0, 2.0]);
+    }
+
+    #[test]
+    fn bytes_as_floats_are_normalised_like_bytes() {
+        let normaliser = Normaliser::default();
+        let bytes = [0, 51, 7, 255, 102, 9];
+        let mut floats = bytes.map(|byte| f32::from(byte) / 255.0);
+        normaliser.normalise(&mut floats);
+        let mut expected = [0.0; 6];
+        normaliser.write_planes(None, &bytes, &mut expected);
+        assert_eq!(floats, expected);
     }
 }
