@@ -30,6 +30,10 @@ impl TrainMeters {
         describe_gauge!("mugs_train_epoch", "Epoch under way, from 0.");
         describe_gauge!("mugs_learning_rate", "Learning rate of the first parameter group.");
         describe_gauge!("mugs_train_loss", "Loss of the last step by term; total is what is minimised.");
+        describe_gauge!(
+            "mugs_train_cluster_entropy",
+            "How evenly the teacher uses the groups, 0 to 1: entropy of the centre, mean entropy of the targets."
+        );
         describe_counter!("mugs_images_total", "Pictures trained on since this process started.");
         describe_counter!("mugs_fetch_retries_total", "Reads that were tried again, by reason.");
         describe_histogram!("mugs_step_duration_seconds", "Time of one training step, without waiting for data.");
@@ -70,6 +74,11 @@ impl TrainMeters {
         for (term, value) in terms {
             gauge!("mugs_train_loss", "term" => term.to_owned()).set(value);
         }
+    }
+
+    /// Reports how evenly the teacher uses the groups, 0 to 1: by the centre, by the targets.
+    pub fn cluster_entropy(&self, of: &'static str, share: f64) {
+        gauge!("mugs_train_cluster_entropy", "of" => of).set(share);
     }
 
     /// Reports the data stages' totals: pictures decoded with a warning of libjpeg, reads tried again.

@@ -11,4 +11,4 @@ pub use exporter::Exporter;
 pub use meters::TrainMeters;
 pub use progress::{Progress, ProgressLine};
 pub use server::{Server, serve};
-pub use tensorboard::{TensorBoard, TensorBoardStep};
+pub use tensorboard::{Histogram, TensorBoard, TensorBoardStep};

@@ -15,8 +15,8 @@ const QUIET_INTERVAL: Duration = Duration::from_secs(30);
 pub struct ProgressLine {
     /// Epoch under way, from 0, and their number.
     pub epoch: (usize, usize),
-    /// Loss terms of the last step by name, the total first.
-    pub losses: Vec<(String, f64)>,
+    /// Loss terms of the last step by name, the total first; then the clusters' entropies.
+    pub values: Vec<(String, f64)>,
     /// Pictures a second since the process started.
     pub images_per_second: f64,
     /// Share of the time that the training thread waited for data, 0 to 1.
@@ -25,9 +25,9 @@ pub struct ProgressLine {
 
 impl ProgressLine {
     fn text(&self) -> String {
-        let losses: String = self.losses.iter().map(|(name, value)| format!("{name} {value:.3} ")).collect();
+        let values: String = self.values.iter().map(|(name, value)| format!("{name} {value:.3} ")).collect();
         format!(
-            "epoch {}/{} {losses}{:.1} images/s, data wait {:.1} %",
+            "epoch {}/{} {values}{:.1} images/s, data wait {:.1} %",
             self.epoch.0 + 1,
             self.epoch.1,
             self.images_per_second,

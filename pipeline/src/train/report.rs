@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use mugs_compute::trainer::{Rates, StepReport};
+use mugs_compute::RowAges;
+use mugs_compute::trainer::{ClusterEntropy, Rates, StepReport};
 use mugs_image::{Image, encode};
 
-use crate::status::{Progress, ProgressLine, TensorBoard, TensorBoardStep, TrainMeters};
+use super::alarm;
+use crate::status::{Histogram, Progress, ProgressLine, TensorBoard, TensorBoardStep, TrainMeters};
 
 /// Where a step stands in the run.
 pub struct StepPlace {
@@ -43,8 +45,19 @@ impl Reporter {
         &self.meters
     }
 
-    /// Reports one step.
-    pub fn step(&mut self, place: &StepPlace, report: &StepReport, took: Duration, waited: Duration) {
+    /// Reports one step. `entropy` waits for the device, and is asked for where it is shown.
+    pub fn step(
+        &mut self,
+        place: &StepPlace,
+        report: &StepReport,
+        entropy: &dyn Fn() -> Option<ClusterEntropy>,
+        took: Duration,
+        waited: Duration,
+    ) {
+        let shares = || entropy().into_iter().flat_map(shares);
+        if self.images == 0 || alarm::looks_at(place.done) {
+            shares().for_each(|(of, share)| self.meters.cluster_entropy(of, share));
+        }
         self.images += place.images as u64;
         self.waited += waited;
         self.meters.step(place.done, place.epoch, place.images, place.rates.lr, took, waited);
@@ -52,7 +65,8 @@ impl Reporter {
         self.meters.losses(terms());
         let scalars = || {
             let losses = terms().map(|(name, value)| (format!("loss/{}", name.replace('-', "_")), value));
-            losses.chain(rates(&place.rates)).collect()
+            let shares = shares().map(|(of, share)| (format!("cluster_entropy/{of}"), share));
+            losses.chain(rates(&place.rates)).chain(shares).collect()
         };
         let (done, images) = (place.done, place.images);
         self.tensorboard.step(&TensorBoardStep { done, images, waited, scalars: &scalars });
@@ -60,10 +74,26 @@ impl Reporter {
         let (images, waited) = (self.images, self.waited);
         self.progress.update(place.done, || ProgressLine {
             epoch: (place.epoch, place.epochs),
-            losses: terms().map(|(name, value)| (name.to_owned(), value)).collect(),
+            values: (terms().map(|(name, value)| (name.to_owned(), value)))
+                .chain(shares().map(|(of, share)| (format!("{of}_entropy"), share)))
+                .collect(),
             images_per_second: images as f64 / elapsed,
             data_wait: waited.as_secs_f64() / elapsed,
         });
+    }
+
+    /// Shows how old the rows of memories and queues are behind step `step`, where TensorBoard's events are written.
+    pub fn ages(&mut self, step: u64, rings: &[(&'static str, RowAges)]) {
+        for (ring, ages) in rings {
+            let counted: Vec<_> = ages.by_age.iter().map(|(age, rows)| (u64::from(*age), *rows as u64)).collect();
+            if let Some(histogram) = Histogram::of(&counted) {
+                self.tensorboard.histogram(step, &format!("age/{ring}"), &histogram);
+            }
+            let share = |rows: usize| rows as f64 / ages.rows().max(1) as f64;
+            let apart = [("never_written", ages.never), ("written_before_start", ages.before)];
+            let scalars = apart.map(|(name, rows)| (format!("{name}/{ring}"), share(rows)));
+            self.tensorboard.scalars(step, &scalars);
+        }
     }
 
     /// Shows the crops that step `step` begins an epoch with, where TensorBoard's events are written.
@@ -76,6 +106,12 @@ impl Reporter {
             }
         }
     }
+}
+
+fn shares(entropy: ClusterEntropy) -> impl Iterator<Item = (&'static str, f64)> {
+    [("center", Some(entropy.center)), ("target", entropy.target)]
+        .into_iter()
+        .filter_map(|(of, share)| Some((of, share?)))
 }
 
 fn rates(rates: &Rates) -> impl Iterator<Item = (String, f64)> {

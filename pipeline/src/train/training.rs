@@ -12,7 +12,7 @@ use mugs_data::order::{Order, default_streams};
 use mugs_shards::ShardSet;
 use tch::Device;
 
-use super::alarm::CollapseAlarm;
+use super::alarm::{self, CollapseAlarm};
 use super::crops_picture;
 use super::input::step_input;
 use super::report::{Reporter, StepPlace};
@@ -139,6 +139,10 @@ impl Training {
             self.step(&batches, waited, reporter)?;
             self.sums.bad = bad;
             reporter.meters().data(stages.warnings.count(), stages.retries.count());
+            let epoch = self.cursor.epoch as usize;
+            if self.cursor.step == self.steps_per_epoch && crops_picture::is_due(epoch, self.config.epochs) {
+                reporter.ages(self.steps_done(), &self.trainer.row_ages());
+            }
             self.after_step(signals, reporter)?;
         }
         Ok(None)
@@ -166,7 +170,8 @@ impl Training {
         let report =
             self.trainer.step_accumulated(&inputs, &rates).map_err(|error| name_batch(error, epoch, batches))?;
         let terms: Vec<(String, f64)> = report.terms.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        if let Some(warning) = self.alarm.step(&report) {
+        let entropy = || self.trainer.cluster_entropy(rates.teacher_temp);
+        if let Some(warning) = self.alarm.step(&report, alarm::looks_at(number + 1).then(entropy).flatten()) {
             tracing::warn!("{warning}");
         }
         self.sums.add(report.total, &terms, rates.lr, rates.weight_decay);
@@ -181,7 +186,8 @@ impl Training {
         };
         let took = start.elapsed();
         tracing::debug!("step {} took {:.3} s, peak memory {:.0} MiB", place.done, took.as_secs_f64(), peak_rss_mib());
-        reporter.step(&place, &report, took, waited);
+        let entropy = || self.trainer.cluster_entropy(place.rates.teacher_temp);
+        reporter.step(&place, &report, &entropy, took, waited);
         Ok(())
     }
 

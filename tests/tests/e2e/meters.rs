@@ -74,6 +74,7 @@ fn every_promised_family_is_served_and_true() {
         "mugs_step_duration_seconds",
         "mugs_data_wait_seconds",
         "mugs_train_loss",
+        "mugs_train_cluster_entropy",
         "mugs_learning_rate",
         "mugs_train_step",
         "mugs_train_epoch",
@@ -96,6 +97,10 @@ fn every_promised_family_is_served_and_true() {
     assert!(values["mugs_train_epoch"] >= 2.0);
     for term in ["total", "instance", "local-group", "group"] {
         assert!(values[&format!("mugs_train_loss{{term=\"{term}\"}}")] > 0.0);
+    }
+    for of in ["center", "target"] {
+        let share = values[&format!("mugs_train_cluster_entropy{{of=\"{of}\"}}")];
+        assert!((0.0..=1.0).contains(&share), "{of}: {share}");
     }
     // What left the last stage is what the training thread took, but for what waits in between.
     let items = |stage: &str| values[&format!("mugs_stage_items_total{{stage=\"{stage}\"}}")];

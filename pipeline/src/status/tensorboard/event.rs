@@ -1,6 +1,8 @@
-//! The protocol buffers of event files, as far as they are used here: `Event`, `Summary`, `SessionLog`.
+//! The protocol buffers of event files, as far as they are used here: `Event`, `Summary`, `HistogramProto`, `SessionLog`.
 //!
 //! Field numbers are those of TensorFlow's `event.proto` and `summary.proto`.
+
+use super::histogram::Histogram;
 
 /// What one event says.
 pub enum What<'a> {
@@ -10,6 +12,13 @@ pub enum What<'a> {
     Start,
     /// Numbers by name.
     Scalars(&'a [(String, f64)]),
+    /// How often which numbers came.
+    Histogram {
+        /// Its name.
+        tag: &'a str,
+        /// The numbers.
+        histogram: &'a Histogram,
+    },
     /// A picture.
     Image {
         /// Its name.
@@ -47,6 +56,23 @@ pub fn event(time: f64, step: u64, what: &What<'_>) -> Vec<u8> {
             image.bytes(4, png);
             entry.bytes(1, tag.as_bytes());
             entry.bytes(4, &image.0);
+            summary.bytes(1, &entry.0);
+            event.bytes(5, &summary.0);
+        }
+        What::Histogram { tag, histogram } => {
+            let (mut histo, mut entry, mut summary) = (Message::default(), Message::default(), Message::default());
+            let (least, most) = histogram.range;
+            let [count, sum, squares] = histogram.moments;
+            for (field, value) in (1..).zip([least as f64, most as f64, count, sum, squares]) {
+                histo.double(field, value);
+            }
+            let packed = |values: &mut dyn Iterator<Item = u64>| -> Vec<u8> {
+                values.flat_map(|value| (value as f64).to_le_bytes()).collect()
+            };
+            histo.bytes(6, &packed(&mut histogram.buckets.iter().map(|(end, _)| *end)));
+            histo.bytes(7, &packed(&mut histogram.buckets.iter().map(|(_, count)| *count)));
+            entry.bytes(1, tag.as_bytes());
+            entry.bytes(5, &histo.0);
             summary.bytes(1, &entry.0);
             event.bytes(5, &summary.0);
         }
@@ -123,5 +149,20 @@ mod tests {
         for (what, bytes) in expected {
             assert_eq!(event(1.5, 300, &what), [&time[..], bytes].concat());
         }
+    }
+
+    #[test]
+    fn a_histogram_is_encoded_with_packed_buckets() {
+        let histogram = Histogram::of(&[(1, 2), (2, 1)]).unwrap();
+        let doubles = |values: &[f64]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let fields: Vec<u8> = [(0x09, 1.0), (0x11, 2.0), (0x19, 3.0), (0x21, 4.0), (0x29, 6.0)]
+            .into_iter()
+            .flat_map(|(key, value)| [vec![key], doubles(&[value])].concat())
+            .collect();
+        let histo = [&fields[..], b"\x32\x10", &doubles(&[2.0, 3.0]), b"\x3a\x10", &doubles(&[2.0, 1.0])].concat();
+        let entry = [&b"\x0a\x01a\x2a"[..], &[histo.len() as u8], &histo].concat();
+        let summary = [&b"\x0a"[..], &[entry.len() as u8], &entry].concat();
+        let whole = [&b"\x09"[..], &doubles(&[1.5]), b"\x10\x03\x2a", &[summary.len() as u8], &summary].concat();
+        assert_eq!(event(1.5, 3, &What::Histogram { tag: "a", histogram: &histogram }), whole);
     }
 }

@@ -4,6 +4,7 @@
 //! that a run killed behind its last checkpoint shows each step once.
 
 mod event;
+mod histogram;
 mod record;
 
 use std::fs::{self, File};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::event::{What, event};
+pub use self::histogram::Histogram;
 use self::record::record;
 
 /// One step of the run.
@@ -77,6 +79,16 @@ impl TensorBoard {
     /// Writes a picture of `size`, width and height, as a PNG file.
     pub fn image(&mut self, step: u64, tag: &str, size: (usize, usize), png: &[u8]) {
         self.write(step, &What::Image { tag, size, png });
+    }
+
+    /// Writes how often which numbers came.
+    pub fn histogram(&mut self, step: u64, tag: &str, histogram: &Histogram) {
+        self.write(step, &What::Histogram { tag, histogram });
+    }
+
+    /// Writes numbers at once, whatever the interval.
+    pub fn scalars(&mut self, step: u64, scalars: &[(String, f64)]) {
+        self.write(step, &What::Scalars(scalars));
     }
 
     fn write(&mut self, step: u64, what: &What<'_>) {

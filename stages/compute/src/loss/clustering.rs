@@ -140,7 +140,7 @@ mod tests {
         assert!((value(loss.target_entropy(&logits, 0.04)) - 0.811_278_1).abs() < 1e-5);
         assert_eq!(value(loss.center_entropy(0.04)), 1.0);
         // With the very logits as the centre all targets are equal, and the centre is as they were.
-        let _ = loss.center.copy_(&logits);
+        loss.center.copy_(&logits);
         assert!((value(loss.target_entropy(&logits, 0.04)) - 1.0).abs() < 1e-6);
         assert!((value(loss.center_entropy(0.04)) - 0.811_278_1).abs() < 1e-5);
         loss.update(&logits);
