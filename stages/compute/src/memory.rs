@@ -15,6 +15,8 @@ use crate::ring::{self, Clock, RowAges};
 pub struct Memory {
     /// Searched, `[K, D]`.
     queue_q: Tensor,
+    /// The lengths of its rows, `[K]`.
+    lengths: Tensor,
     /// Returned, `[K, D]`.
     queue_k: Tensor,
     /// Unused, `[K, D]`; part of the published checkpoints.
@@ -94,8 +96,10 @@ impl Memory {
         let full = |queue: &str| format!("{name}.block.{queue}");
         let ring = |queue| source.tensor(&full(queue), &shape, Init::Normal);
         let source = Source::seeded(seed, device);
+        let queue_q = ring("queue_q");
         Memory {
-            queue_q: ring("queue_q"),
+            lengths: lengths(&queue_q),
+            queue_q,
             queue_k: ring("queue_k"),
             queue_v: Unused::Told { source, name: full("queue_v") },
             pointer: 0,
@@ -123,9 +127,8 @@ impl Memory {
     /// The rows most similar to each of `queries` `[N, D]`. No gradient.
     pub fn top_n(&self, queries: &Tensor) -> Neighbours {
         let _no_grad = no_grad_guard();
-        let lengths = self.queue_q.norm_scalaropt_dim(2, [-1], false).clamp_min(1e-12);
         // Dividing the similarities spares a normalised copy of the whole ring.
-        let similarity = unit_length(queries).matmul(&self.queue_q.tr()) / lengths;
+        let similarity = unit_length(queries).matmul(&self.queue_q.tr()) / &self.lengths;
         let (_, index) = similarity.topk(self.top_n, -1, true, true);
         let rows = self.queue_k.index_select(0, &index.flatten(0, 1));
         Neighbours { rows: rows.reshape([index.size()[0], self.top_n, -1]), index }
@@ -139,6 +142,7 @@ impl Memory {
     /// `memory_pointer` moves it by their number.
     pub fn write(&mut self, rows: &Tensor) {
         ring::write(&self.queue_q, 0, self.pointer, rows);
+        ring::write(&self.lengths, 0, self.pointer, &lengths(rows));
         if !matches!(self.queue_v, Unused::Same) {
             ring::write(&self.queue_k, 0, self.pointer, rows);
         }
@@ -174,6 +178,7 @@ impl Memory {
         let pointer = find(tensors, prefix, POINTER, &[1])?.int64_value(&[0]);
         let unused = find(tensors, prefix, QUEUE_V, &self.queue_q.size())?;
         copy_into(&self.queue_q, tensors, prefix, QUEUE_Q)?;
+        self.lengths = lengths(&self.queue_q);
         if matches!(self.queue_v, Unused::Same) {
             // A random row cannot be told from another.
             self.clock.load(|_| true);
@@ -194,6 +199,12 @@ const QUEUE_Q: &str = "block.queue_q";
 const QUEUE_K: &str = "block.queue_k";
 const QUEUE_V: &str = "block.queue_v";
 const POINTER: &str = "block.queue_ptr";
+
+/// The lengths of `rows` `[M, D]` as similarities are divided by them, `[M]`.
+fn lengths(rows: &Tensor) -> Tensor {
+    let _no_grad = no_grad_guard();
+    rows.norm_scalaropt_dim(2, [-1], false).clamp_min(1e-12)
+}
 
 /// Those of `rows` `[M, D]` whose flag says that the image's student crops are weak.
 pub fn weak_rows(rows: &Tensor, weak: &[bool]) -> Tensor {

@@ -38,9 +38,14 @@ impl Clustering {
 
     /// The share of some student crops in the loss; `part` says which they are, none that they are all.
     pub fn forward_part(&self, student: &Tensor, teacher: &Tensor, teacher_temp: f64, part: Option<Part>) -> Tensor {
-        let pairs = Pairs::of(student, teacher, part);
-        let (value, gradient) = without_gradient(|| self.value_and_gradient(student, teacher, teacher_temp, pairs));
+        let (value, gradient) = self.slope(student, teacher, teacher_temp, part);
         with_gradient(&value, student, &gradient)
+    }
+
+    /// That share and its gradient by the student's logits, `[crops·B, clusters]`, both without a graph.
+    pub fn slope(&self, student: &Tensor, teacher: &Tensor, teacher_temp: f64, part: Option<Part>) -> (Tensor, Tensor) {
+        let pairs = Pairs::of(student, teacher, part);
+        without_gradient(|| self.value_and_gradient(student, teacher, teacher_temp, pairs))
     }
 
     fn value_and_gradient(

@@ -14,7 +14,7 @@ pub use clustering::Clustering;
 pub use info_nce::InfoNce;
 pub use pairs::Part;
 
-use crate::model::{ModelConfig, Outputs, Source};
+use crate::model::{LastLayerShare, ModelConfig, Outputs, Source};
 use crate::named::{LoadError, NamedTensors};
 use crate::ring::RowAges;
 
@@ -67,6 +67,9 @@ pub struct Terms {
     pub losses: [Option<Tensor>; 3],
     /// Their sum over the sum of all weights, in which the weights count only where that is mended: what is minimised.
     pub total: Tensor,
+    /// Where the last layer's backward pass is by hand: what the total, backward from 1, adds to its weights' gradients,
+    /// and the factor to add it with.
+    pub last_layer: Option<(LastLayerShare, f64)>,
 }
 
 impl Losses {
@@ -106,16 +109,36 @@ impl Losses {
         let contrast = |loss: &Option<InfoNce>, student: &Option<Tensor>, teacher: &Option<Tensor>| {
             Some(loss.as_ref()?.forward_part(student.as_ref()?, teacher.as_ref()?, part))
         };
-        let group = |loss: &Clustering| {
-            Some(loss.forward_part(student.group.as_ref()?, teacher.group.as_ref()?, teacher_temp, part))
+        let (group, share) = match self.group(student, teacher, teacher_temp, part) {
+            Some((value, share)) => (Some(value), share),
+            None => (None, None),
         };
         let losses = [
             contrast(&self.instance, &student.instance, &teacher.instance),
             contrast(&self.local_group, &student.local_group, &teacher.local_group),
-            self.group.as_ref().and_then(group),
+            group,
         ];
         let total = total(&losses, self.weights, self.mended_weights);
-        Terms { losses, total }
+        let weight = if self.mended_weights { self.weights[2] } else { 1.0 };
+        let factor = weight / self.weights.iter().sum::<f64>();
+        Terms { losses, total, last_layer: share.map(|share| (share, factor)) }
+    }
+
+    /// The group loss, and what is left to do by hand for the last layer's weights.
+    fn group(
+        &self,
+        student: &Outputs,
+        teacher: &Outputs,
+        teacher_temp: f64,
+        part: Option<Part>,
+    ) -> Option<(Tensor, Option<LastLayerShare>)> {
+        let (loss, logits, targets) = (self.group.as_ref()?, student.group.as_ref()?, teacher.group.as_ref()?);
+        let Some(call) = &student.last_layer else {
+            return Some((loss.forward_part(logits, targets, teacher_temp, part), None));
+        };
+        let (value, by_logits) = loss.slope(logits, targets, teacher_temp, part);
+        let (by_input, share) = call.back(&by_logits);
+        Some((with_gradient(&value, call.input(), &by_input), Some(share)))
     }
 
     /// Takes the teacher's outputs of a step into queues and centre. Over several ranks, each output is the

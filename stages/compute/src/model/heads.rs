@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::ModelConfig;
 use super::init::Init;
+use super::last_layer::{LastLayer, LastLayerCall};
 use super::layers::{BatchNorm, Linear, gelu, unit_length};
 use super::params::Builder;
 
@@ -103,29 +104,31 @@ impl ContrastiveHead {
 #[derive(Debug)]
 pub struct GroupHead {
     projector: Projector,
-    /// Lengths of the clusters' weights, `[clusters, 1]`.
-    weight_g: Tensor,
-    /// Their directions, of any length, `[clusters, bottleneck]`.
-    weight_v: Tensor,
+    last_layer: LastLayer,
 }
 
 impl GroupHead {
     pub(super) fn new(mut builder: Builder<'_>, config: &ModelConfig) -> GroupHead {
-        let (bottleneck, clusters) = (config.group_bottleneck_dim, config.group_out_dim);
-        let projector = Projector::new(builder.at("projector"), config, bottleneck, true);
-        let mut last = builder.at("last_layer");
-        let weight_g = if config.norm_last_layer {
-            last.frozen("weight_g", &[clusters, 1], Init::Ones)
-        } else {
-            last.param("weight_g", &[clusters, 1], Init::Ones)
-        };
-        let weight_v = last.param("weight_v", &[clusters, bottleneck], Init::framework_default(bottleneck));
-        GroupHead { projector, weight_g, weight_v }
+        let projector = Projector::new(builder.at("projector"), config, config.group_bottleneck_dim, true);
+        GroupHead { projector, last_layer: LastLayer::new(builder.at("last_layer"), config) }
     }
 
     /// Class tokens `[rows, D]` to logits `[rows, clusters]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let weight = Tensor::internal_weight_norm(&self.weight_v, &self.weight_g, 0);
-        unit_length(&self.projector.forward(x)).linear(&weight, None::<&Tensor>)
+        self.last_layer.forward(&self.project(x))
+    }
+
+    /// The same up to a graph that ends before the last layer, whose backward pass is by hand.
+    pub(super) fn call(&self, x: &Tensor) -> LastLayerCall {
+        self.last_layer.call(self.project(x))
+    }
+
+    /// The last layer.
+    pub(crate) fn last_layer(&self) -> &LastLayer {
+        &self.last_layer
+    }
+
+    fn project(&self, x: &Tensor) -> Tensor {
+        unit_length(&self.projector.forward(x))
     }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod heads;
 mod init;
+mod last_layer;
 mod layers;
 mod params;
 mod quantile;
@@ -15,6 +16,7 @@ pub use config::{Arch, ConfigError, ModelConfig};
 pub use heads::{ContrastiveHead, GroupHead};
 pub use init::Init;
 pub(crate) use init::Source;
+pub use last_layer::{LastLayer, LastLayerCall, LastLayerGradient, LastLayerShare};
 pub use layers::unit_length;
 pub use params::{Param, Params};
 pub use relation::RelationBlock;
@@ -42,6 +44,8 @@ pub struct Outputs {
     pub local_group: Option<Tensor>,
     /// Logits `[rows, group_out_dim]`.
     pub group: Option<Tensor>,
+    /// Where the logits have no graph because the last layer's backward pass is by hand: what it needs.
+    pub last_layer: Option<LastLayerCall>,
     /// Mean patch tokens of the large crops, what a memory is filled with: `[large rows, D]`, never with a gradient. No
     /// rows where there are no large crops.
     pub patch_mean: Tensor,
@@ -131,11 +135,11 @@ impl Network {
             let tokens = self.backbone.tokens_of_crops(local, drop_path, drop_path.crops_in(global.size()[0]));
             features.push(self.features(&tokens, memory));
         }
-        self.heads(&features, patch_mean)
+        self.heads(&features, patch_mean, self.role == Role::Teacher)
     }
 
     /// The outputs for equally sized crops `[n·B, 3, s, s]` alone, `large` ones or local ones, whose first has the number
-    /// `first` among all crops that stochastic depth is drawn for.
+    /// `first` among all crops that stochastic depth is drawn for. The last layer's backward pass is by hand.
     pub fn forward_crops(
         &self,
         crops: &Tensor,
@@ -151,7 +155,7 @@ impl Network {
             let _no_grad = no_grad_guard();
             if large { self.backbone.patch_mean(&tokens) } else { features.class_token.narrow(0, 0, 0) }
         };
-        self.heads(&[features], patch_mean)
+        self.heads(&[features], patch_mean, true)
     }
 
     fn features(&self, tokens: &Tensor, memory: Option<&Memory>) -> Features {
@@ -166,14 +170,23 @@ impl Network {
         Features { class_token: self.backbone.class_token(tokens), relation }
     }
 
-    fn heads(&self, features: &[Features], patch_mean: Tensor) -> Outputs {
+    /// The group head, without group loss none.
+    pub(crate) fn group_head(&self) -> Option<&GroupHead> {
+        self.group.as_ref()
+    }
+
+    /// `by_hand`: no graph beyond the group head's unit vectors.
+    fn heads(&self, features: &[Features], patch_mean: Tensor, by_hand: bool) -> Outputs {
         let class_tokens: Vec<_> = features.iter().map(|features| &features.class_token).collect();
         let class_tokens = Tensor::cat(&class_tokens, 0);
         let relations: Vec<_> = features.iter().filter_map(|features| features.relation.as_ref()).collect();
+        let last_layer = self.group.as_ref().filter(|_| by_hand).map(|head| head.call(&class_tokens));
+        let whole = || self.group.as_ref().map(|head| head.forward(&class_tokens));
         Outputs {
             instance: self.instance.as_ref().map(|head| head.forward(&class_tokens)),
             local_group: self.local_group.as_ref().map(|head| head.forward(&Tensor::cat(&relations, 0))),
-            group: self.group.as_ref().map(|head| head.forward(&class_tokens)),
+            group: last_layer.as_ref().map(|call| call.logits.shallow_clone()).or_else(whole),
+            last_layer: last_layer.filter(|_| self.role == Role::Student),
             patch_mean,
         }
     }

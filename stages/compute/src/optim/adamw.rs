@@ -7,6 +7,7 @@
 use tch::Tensor;
 
 use super::optimizer::GroupRates;
+use super::pieces::pieces;
 use crate::state::Moments;
 
 const BETAS: (f64, f64) = (0.9, 0.999);
@@ -24,17 +25,39 @@ impl Moments {
         Moments { step: self.step, exp_avg: self.exp_avg.shallow_clone(), exp_avg_sq: self.exp_avg_sq.shallow_clone() }
     }
 
-    /// Moves `parameter` by `gradient`.
-    pub(super) fn step(&mut self, rates: GroupRates, parameter: &mut Tensor, gradient: &Tensor) {
+    /// Moves `parameter` by `gradient`, multiplied by `factor` if there is one.
+    pub(super) fn step(
+        &mut self,
+        rates: GroupRates,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        factor: Option<&Tensor>,
+    ) {
         self.step += 1;
-        let _ = parameter.g_mul_scalar_(1.0 - rates.lr * rates.weight_decay);
-        let _ = self.exp_avg.lerp_(gradient, 1.0 - BETAS.0);
-        // The binding has no `value`; a factor on the first operand rounds alike.
-        let scaled = gradient * (1.0 - BETAS.1);
-        let _ = self.exp_avg_sq.g_mul_scalar_(BETAS.1).addcmul_(&scaled, gradient);
         let corrections = [BETAS.0, BETAS.1].map(|beta| 1.0 - beta.powf(self.step as f64));
-        let root = self.exp_avg_sq.sqrt().g_div_scalar_(corrections[1].sqrt()).g_add_scalar_(EPS);
-        let direction = &self.exp_avg * -(rates.lr / corrections[0]);
-        let _ = parameter.addcdiv_(&direction, &root);
+        for [parameter, gradient, exp_avg, exp_avg_sq] in pieces([parameter, gradient, &self.exp_avg, &self.exp_avg_sq])
+        {
+            let gradient = factor.map_or_else(|| gradient.shallow_clone(), |factor| &gradient * factor);
+            follow(rates, corrections, parameter, &gradient, exp_avg, exp_avg_sq);
+        }
     }
+}
+
+/// One step of a parameter or a piece of it.
+fn follow(
+    rates: GroupRates,
+    corrections: [f64; 2],
+    mut parameter: Tensor,
+    gradient: &Tensor,
+    mut exp_avg: Tensor,
+    mut exp_avg_sq: Tensor,
+) {
+    let _ = parameter.g_mul_scalar_(1.0 - rates.lr * rates.weight_decay);
+    let _ = exp_avg.lerp_(gradient, 1.0 - BETAS.0);
+    // The binding has no `value`; a factor on the first operand rounds alike.
+    let scaled = gradient * (1.0 - BETAS.1);
+    let _ = exp_avg_sq.g_mul_scalar_(BETAS.1).addcmul_(&scaled, gradient);
+    let root = exp_avg_sq.sqrt().g_div_scalar_(corrections[1].sqrt()).g_add_scalar_(EPS);
+    let direction = &exp_avg * -(rates.lr / corrections[0]);
+    let _ = parameter.addcdiv_(&direction, &root);
 }

@@ -2,18 +2,16 @@
 
 use tch::{Tensor, no_grad_guard};
 
-/// `gradient` scaled down to an L2 norm of about `limit` if it is longer: by `limit / (norm + 1e-6)`, the published
-/// coefficient, if that is below 1. A limit of 0 switches clipping off.
-///
-/// The coefficient stays on the device, so nothing waits for it. The result is a new tensor: what the backward pass
-/// returns may share storage with something else.
-pub fn clip(gradient: &Tensor, limit: f64) -> Tensor {
+/// What a gradient is multiplied by so that its L2 norm is at most about `limit`: `limit / (norm + 1e-6)`, the published
+/// coefficient, but at most 1; a scalar that stays on the device, so that nothing waits for it. A limit of 0 switches
+/// clipping off.
+pub fn factor(gradient: &Tensor, limit: f64) -> Option<Tensor> {
     if limit == 0.0 {
-        return gradient.shallow_clone();
+        return None;
     }
     let _no_grad = no_grad_guard();
     let coefficient = (gradient.norm() + 1e-6).reciprocal() * limit;
-    gradient * coefficient.clamp_max(1.0)
+    Some(coefficient.clamp_max(1.0))
 }
 
 #[cfg(test)]
@@ -21,7 +19,8 @@ mod tests {
     use super::*;
 
     fn values(gradient: &[f32], limit: f64) -> Vec<f32> {
-        clip(&Tensor::from_slice(gradient), limit).try_into().unwrap()
+        let gradient = Tensor::from_slice(gradient);
+        factor(&gradient, limit).map_or_else(|| gradient.copy(), |factor| &gradient * factor).try_into().unwrap()
     }
 
     #[test]

@@ -6,8 +6,10 @@ mod groups;
 mod kind;
 mod momentum;
 mod optimizer;
+mod pieces;
 
-pub use clip::clip;
+pub use clip::factor;
 pub use groups::Group;
 pub use kind::OptimizerKind;
-pub use optimizer::Optimizer;
+pub use optimizer::{Follow, Optimizer};
+pub(crate) use pieces::pieces;

@@ -33,6 +33,17 @@ struct Slot {
     momentum: Option<Tensor>,
 }
 
+/// How a gradient is followed.
+#[derive(Debug)]
+pub enum Follow {
+    /// Not at all.
+    Not,
+    /// As it is.
+    AsIs,
+    /// Multiplied by a scalar.
+    Scaled(Tensor),
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct GroupRates {
     pub lr: f64,
@@ -66,15 +77,20 @@ impl Optimizer {
         self.slots.iter().map(|slot| &slot.parameter).collect()
     }
 
+    /// The parameters' published names in that order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.iter().map(|slot| slot.name.as_str())
+    }
+
     /// Updates every parameter that has a gradient. `gradients` come in the order of [`parameters`](Self::parameters),
-    /// undefined where there is none; `prepare(name, gradient)` turns each into the one to follow. Without it the
-    /// parameter stays as it is, without decay, and its step count and moments too.
+    /// undefined where there is none; `prepare(name, gradient)` says how each is followed. One that is not leaves the
+    /// parameter as it is, without decay, and its step count and moments too.
     pub fn step(
         &mut self,
         lr: f64,
         weight_decay: f64,
         gradients: impl IntoIterator<Item = Tensor>,
-        mut prepare: impl FnMut(&str, Tensor) -> Option<Tensor>,
+        mut prepare: impl FnMut(&str, &Tensor) -> Follow,
     ) {
         let _no_grad = no_grad_guard();
         self.rates = Group::ALL.map(|group| GroupRates {
@@ -82,10 +98,13 @@ impl Optimizer {
             weight_decay: if group.decays() || mutants::active(Mutant::BiasDecay) { weight_decay } else { 0.0 },
         });
         for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
-            let prepared = if gradient.defined() { prepare(&slot.name, gradient) } else { None };
-            if let Some(gradient) = prepared {
-                slot.step(self.kind, self.rates[slot.group as usize], &gradient);
-            }
+            let follow = if gradient.defined() { prepare(&slot.name, &gradient) } else { Follow::Not };
+            let factor = match follow {
+                Follow::Not => continue,
+                Follow::AsIs => None,
+                Follow::Scaled(factor) => Some(factor),
+            };
+            slot.step(self.kind, self.rates[slot.group as usize], &gradient, factor.as_ref());
         }
     }
 
@@ -128,14 +147,16 @@ impl Optimizer {
 }
 
 impl Slot {
-    fn step(&mut self, kind: OptimizerKind, rates: GroupRates, gradient: &Tensor) {
+    fn step(&mut self, kind: OptimizerKind, rates: GroupRates, gradient: &Tensor, factor: Option<&Tensor>) {
         let Slot { parameter, moments, momentum, .. } = self;
+        if kind == OptimizerKind::AdamW {
+            let moments = moments.get_or_insert_with(|| Moments::fresh(parameter));
+            return moments.step(rates, parameter, gradient, factor);
+        }
+        let gradient = factor.map_or_else(|| gradient.shallow_clone(), |factor| gradient * factor);
         match kind {
-            OptimizerKind::AdamW => {
-                moments.get_or_insert_with(|| Moments::fresh(parameter)).step(rates, parameter, gradient);
-            }
-            OptimizerKind::Sgd => momentum::sgd(rates, parameter, gradient, momentum),
-            OptimizerKind::Lars => momentum::lars(rates, parameter, gradient, momentum),
+            OptimizerKind::Lars => momentum::lars(rates, parameter, &gradient, momentum),
+            _ => momentum::sgd(rates, parameter, &gradient, momentum),
         }
     }
 

@@ -3,12 +3,13 @@
 use tch::{Tensor, no_grad_guard};
 
 use crate::model::Network;
+use crate::optim::pieces;
 
 /// The parameters that teacher and student both have.
 #[derive(Debug)]
 pub(super) struct Average {
-    /// Teacher's, student's; both shared with their networks.
-    pairs: Vec<(Tensor, Tensor)>,
+    /// Teacher's, student's; both shared with their networks, long ones in pieces.
+    pairs: Vec<[Tensor; 2]>,
 }
 
 impl Average {
@@ -16,16 +17,17 @@ impl Average {
     pub(super) fn new(teacher: &Network, student: &Network) -> Average {
         let pair = |param: &crate::model::Param| {
             let student = student.params().get(&param.name)?;
-            Some((param.tensor.shallow_clone(), student.tensor.detach()))
+            Some(pieces([&param.tensor, &student.tensor.detach()]))
         };
         // Running statistics of a BatchNorm are each network's own.
-        Average { pairs: teacher.params().iter().filter(|param| !param.buffer).filter_map(pair).collect() }
+        let params = teacher.params().iter().filter(|param| !param.buffer);
+        Average { pairs: params.filter_map(pair).flatten().collect() }
     }
 
     /// teacher ← momentum · teacher + (1 − momentum) · student.
     pub(super) fn update(&mut self, momentum: f64) {
         let _no_grad = no_grad_guard();
-        for (teacher, student) in &mut self.pairs {
+        for [teacher, student] in &mut self.pairs {
             let _ = teacher.g_mul_scalar_(momentum).g_add_(&(&*student * (1.0 - momentum)));
         }
     }

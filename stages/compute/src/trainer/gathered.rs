@@ -34,7 +34,7 @@ impl Gathered {
         teacher: Outputs,
         entropy: Option<Tensor>,
     ) {
-        let Outputs { instance, local_group, group, patch_mean } = teacher;
+        let Outputs { instance, local_group, group, patch_mean, .. } = teacher;
         let first = |means: &Tensor| means.narrow(0, 0, input.images());
         self.instance.extend(instance);
         self.local_group.extend(local_group);
@@ -64,6 +64,7 @@ impl Gathered {
             instance: crop_major(&self.instance),
             local_group: crop_major(&self.local_group),
             group: (!self.group.is_empty()).then(|| all(&self.group)),
+            last_layer: None,
             patch_mean: all(&self.teacher_means),
         };
         (outputs, all(&self.student_means), self.weak)

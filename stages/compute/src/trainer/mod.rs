@@ -3,6 +3,7 @@
 mod average;
 mod config;
 mod gathered;
+mod gradients;
 mod state;
 mod step;
 
@@ -15,13 +16,14 @@ pub use step::{ClusterEntropy, StepError, StepInput, StepReport};
 pub use crate::schedule::Rates;
 
 use crate::RowAges;
-use crate::loss::{Losses, Part, Terms};
+use crate::loss::{Losses, Part};
 use crate::memory::{Memory, weak_rows};
 use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Role};
 use crate::mutants::{self, Mutant};
-use crate::optim::{Optimizer, clip};
+use crate::optim::{Follow, Optimizer, factor};
 use average::Average;
 use gathered::Gathered;
+use gradients::Gradients;
 
 /// Large crops of each image that the student sees.
 const STUDENT_GLOBAL: usize = 2;
@@ -37,6 +39,8 @@ pub struct Gradient<'a> {
     pub clipped: &'a Tensor,
 }
 
+type Watch<'a> = dyn FnMut(Gradient<'_>) + 'a;
+
 /// Student, teacher and all that training changes.
 #[derive(Debug)]
 pub struct Trainer {
@@ -45,6 +49,7 @@ pub struct Trainer {
     /// The student's and the teacher's; none without the local-group loss.
     memories: Option<[Memory; 2]>,
     losses: Losses,
+    gradients: Gradients,
     optimizer: Optimizer,
     average: Average,
     /// Mean entropy of the last step's cluster targets, a scalar on the device.
@@ -88,6 +93,7 @@ impl Trainer {
             },
             optimizer: Optimizer::new(config.optimizer, student.params(), config.patch_embed_lr_mult)
                 .mended(model.mends),
+            gradients: Gradients::new(),
             average: Average::new(&teacher, &student),
             target_entropy: None,
             student,
@@ -103,7 +109,7 @@ impl Trainer {
     /// The input's shapes do not fit, a loss is not finite, or the backward pass fails: weights, teacher, queues,
     /// memories and centre are then what they were.
     pub fn step(&mut self, input: &StepInput, rates: &Rates) -> Result<StepReport, StepError> {
-        self.step_watched(std::slice::from_ref(input), rates, |_| {})
+        self.take(std::slice::from_ref(input), rates, None)
     }
 
     /// Takes one step on micro-batches of equally many images, as on one batch of all of them: gradients are averaged,
@@ -112,7 +118,7 @@ impl Trainer {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn step_accumulated(&mut self, inputs: &[StepInput], rates: &Rates) -> Result<StepReport, StepError> {
-        self.step_watched(inputs, rates, |_| {})
+        self.take(inputs, rates, None)
     }
 
     /// [`step_accumulated`](Self::step_accumulated), showing `watch` every gradient, those of a frozen last layer included.
@@ -123,7 +129,16 @@ impl Trainer {
         &mut self,
         inputs: &[StepInput],
         rates: &Rates,
-        watch: impl FnMut(Gradient<'_>),
+        mut watch: impl FnMut(Gradient<'_>),
+    ) -> Result<StepReport, StepError> {
+        self.take(inputs, rates, Some(&mut watch))
+    }
+
+    fn take(
+        &mut self,
+        inputs: &[StepInput],
+        rates: &Rates,
+        watch: Option<&mut Watch<'_>>,
     ) -> Result<StepReport, StepError> {
         step::check(inputs)?;
         // The forward passes move the running statistics of BatchNorm layers.
@@ -131,11 +146,11 @@ impl Trainer {
         if mutants::active(Mutant::QueueFirst) {
             self.losses.update(&self.forward_teacher(&inputs[0]));
         }
-        let (gathered, gradients, report) = self.micro_batches(inputs, rates).inspect_err(|_| restore(&statistics))?;
+        let (gathered, report) = self.micro_batches(inputs, rates).inspect_err(|_| restore(&statistics))?;
         if mutants::active(Mutant::AverageFirst) {
             self.average.update(rates.momentum);
         }
-        self.update_weights(gradients, rates, watch);
+        self.update_weights(rates, watch);
         if !mutants::active(Mutant::AverageFirst) {
             self.average.update(rates.momentum);
         }
@@ -151,16 +166,11 @@ impl Trainer {
         Ok(report)
     }
 
-    /// Forward and backward passes of all micro-batches: the mean gradients, in the optimiser's order, and the mean
-    /// losses.
-    fn micro_batches(
-        &self,
-        inputs: &[StepInput],
-        rates: &Rates,
-    ) -> Result<(Gathered, Vec<Tensor>, StepReport), StepError> {
+    /// Forward and backward passes of all micro-batches: the mean gradients add up, the mean losses are returned.
+    fn micro_batches(&mut self, inputs: &[StepInput], rates: &Rates) -> Result<(Gathered, StepReport), StepError> {
+        self.gradients.clear(&self.optimizer);
         let mut gathered = Gathered::default();
         let mut reports = Vec::new();
-        let mut sums: Vec<Tensor> = Vec::new();
         for input in inputs {
             let teacher = self.forward_teacher(input);
             let mut shares = Vec::new();
@@ -178,13 +188,13 @@ impl Trainer {
                 shares.push(share);
                 means.get_or_insert_with(|| student.patch_mean.shallow_clone());
                 drop(student);
-                add_gradients(&mut sums, self.gradients(terms, input.step, inputs.len())?);
+                self.gradients.add(terms, &self.student, input.step, inputs.len())?;
             }
             reports.push(StepReport::sum(&shares));
             let entropy = self.losses.target_entropy(&teacher, rates.teacher_temp);
             gathered.take(input, means.as_ref(), teacher, entropy);
         }
-        Ok((gathered, sums, StepReport::mean(&reports)))
+        Ok((gathered, StepReport::mean(&reports)))
     }
 
     /// How the teacher spreads images over clusters, at its temperature of the epoch; waits for the device. None without
@@ -270,24 +280,21 @@ impl Trainer {
         self.student.forward_crops(&crops, first < STUDENT_GLOBAL, first, memory, &drop_path)
     }
 
-    /// The backward pass of one of `parts` micro-batches. Consumes the losses: with them goes what the backward pass
-    /// needed.
-    fn gradients(&self, terms: Terms, step: u64, parts: usize) -> Result<Vec<Tensor>, StepError> {
-        let total = if parts == 1 { terms.total } else { terms.total / parts as f64 };
-        // Gradients are returned, not left in the parameters: each is freed once it has been used.
-        Tensor::f_run_backward(&[total], &self.optimizer.parameters(), false, false)
-            .map_err(|source| StepError::Backward { step, source })
-    }
-
     /// Clipping and the optimiser.
-    fn update_weights(&mut self, gradients: Vec<Tensor>, rates: &Rates, mut watch: impl FnMut(Gradient<'_>)) {
+    fn update_weights(&mut self, rates: &Rates, mut watch: Option<&mut Watch<'_>>) {
+        let gradients = self.gradients.sums(&self.student, &self.optimizer);
         let limit = rates.clip_grad;
         let global = mutants::active(Mutant::GlobalClip).then(|| mutants::factor_of_all(&gradients, limit));
         self.optimizer.step(rates.lr, rates.weight_decay, gradients, |name, raw| {
-            let clipped = global.map_or_else(|| clip(&raw, limit), |factor| &raw * factor);
-            watch(Gradient { name, raw: &raw, clipped: &clipped });
-            let frozen = rates.freeze_last_layer && name.contains("last_layer");
-            (!frozen).then_some(clipped)
+            let factor = global.map(Tensor::from).or_else(|| factor(raw, limit));
+            if let Some(watch) = &mut watch {
+                let clipped = factor.as_ref().map_or_else(|| raw.shallow_clone(), |factor| raw * factor);
+                watch(Gradient { name, raw, clipped: &clipped });
+            }
+            match rates.freeze_last_layer && name.contains("last_layer") {
+                true => Follow::Not,
+                false => factor.map_or(Follow::AsIs, Follow::Scaled),
+            }
         });
     }
 
@@ -296,22 +303,6 @@ impl Trainer {
         let Some([student, teacher]) = &mut self.memories else { return };
         student.write(&weak_rows(student_means, weak));
         teacher.write(teacher_means);
-    }
-}
-
-/// Adds what a part of the student's crops gave to what those before gave.
-fn add_gradients(sums: &mut Vec<Tensor>, gradients: Vec<Tensor>) {
-    let _no_grad = no_grad_guard();
-    if sums.is_empty() {
-        return *sums = gradients;
-    }
-    for (sum, gradient) in sums.iter_mut().zip(gradients) {
-        match (sum.defined(), gradient.defined()) {
-            // Not in place: what the backward pass returns may share storage with something else.
-            (true, true) => *sum = &*sum + gradient,
-            (false, true) => *sum = gradient,
-            _ => {}
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mugs_compute::Mends;
 use mugs_compute::model::{ModelConfig, Network, Role};
 use mugs_compute::optim::{Optimizer, OptimizerKind};
-use mugs_compute::trainer::{StepReport, Trainer};
+use mugs_compute::trainer::{Gradient, StepReport, Trainer};
 use tch::Device;
 
 use crate::state::bits;
@@ -52,6 +52,20 @@ fn a_weighted_total_is_minimised() {
     let [instance, local_group, group] = [0, 1, 2].map(|term| mended.terms[term].1);
     assert!((published.total - (instance + local_group + group) / 3.5).abs() < 1e-5, "{published:?}");
     assert!((mended.total - (instance + 2.0 * local_group + 0.5 * group) / 3.5).abs() < 1e-5, "{mended:?}");
+    // Also where gradients are not left to automatic differentiation.
+    let [published, mended] = [Mends::default(), weighted].map(|mends| {
+        let mut norms = std::collections::BTreeMap::new();
+        let mut watch = |gradient: Gradient<'_>| {
+            norms.insert(gradient.name.to_owned(), gradient.raw.norm().double_value(&[]));
+        };
+        trainer(&model(mends)).step_watched(&[input(&images(), 0)], &schedules().at(0, 0), &mut watch).unwrap();
+        norms
+    });
+    for (part, factor) in [("instance_head.", 1.0), ("local_group_head.", 2.0), ("group_head.", 0.5)] {
+        for (name, norm) in published.iter().filter(|(name, _)| name.starts_with(part)) {
+            assert!((mended[name] - factor * norm).abs() <= 1e-5 * (1.0 + norm), "{name}: {norm}, {}", mended[name]);
+        }
+    }
 }
 
 #[test]
