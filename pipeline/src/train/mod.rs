@@ -39,6 +39,7 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     if let Some(recipe) = recipe {
         recipe.announce(&config)?;
     }
+    crate::process::keep_freed_memory();
     let data = data::find(&config)?;
     let signals = Signals::install()?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);

@@ -18,7 +18,7 @@ use super::input::step_input;
 use super::report::{Reporter, StepPlace};
 use super::restore;
 use crate::config::RunConfig;
-use crate::peak_rss_mib;
+use crate::process::peak_rss_mib;
 use crate::render::Rendered;
 use crate::run::{EpochSums, RunFolder, RunLog, Signals, Stop};
 use crate::status::{TensorBoard, TrainMeters};

@@ -20,7 +20,7 @@ use super::cpu;
 use super::jpeg_effect::JpegEffect;
 use crate::cli::{BenchArgs, Format};
 use crate::data;
-use crate::peak_rss_mib;
+use crate::process::peak_rss_mib;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
