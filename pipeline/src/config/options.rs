@@ -188,6 +188,10 @@ options! {
         max_steps: u64 = 0;
         /// Write a checkpoint every so many steps beside the one per epoch; 0 writes none [default: 0]
         save_every_steps: u64 = 0;
+        /// Write a checkpoint when so many minutes have gone by since the last one, for example 7.5; 0 writes none [default: 0]
+        save_every_minutes: f64 = 0.0;
+        /// Checkpoints to keep beside checkpoint.pth: before it is replaced it gets a second name, as checkpoint-step00000042.pth, and of those the newest so many stay; a damaged checkpoint.pth is made up for by the one that stands furthest; 0 keeps none [default: 1]
+        keep: usize = 1;
         /// Keep checkpoint0000.pth and so on every so many epochs; 0 keeps none [default: 20]
         saveckp_freq: usize = 20;
         /// Address of the Prometheus meters, for example 127.0.0.1:9400; `off` serves none [default: 127.0.0.1:9400]
@@ -235,6 +239,8 @@ pub const FREE_ON_RESUME: &[&str] = &[
     "output_dir",
     "max_steps",
     "save_every_steps",
+    "save_every_minutes",
+    "keep",
     "saveckp_freq",
     "metrics_addr",
     "tensorboard_every",

@@ -39,6 +39,11 @@ impl RunConfig {
         );
         self.check_precision()?;
         self.check_launch()?;
+        ensure!(
+            self.save_every_minutes.is_finite() && self.save_every_minutes >= 0.0,
+            "--save_every_minutes {} is no length of time: give minutes, or 0 for none",
+            self.save_every_minutes
+        );
         self.model()?;
         self.optimizer()?;
         self.crops()?;

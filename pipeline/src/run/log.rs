@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -84,7 +83,7 @@ impl RunLog {
             before.lines().filter(|line| keeps(line, epoch)).map(|line| format!("{line}\n")).collect();
         text.push_str(&arguments(config)?);
         text.push('\n');
-        log.replace(&text)?;
+        super::folder::replace(&log.path, &text)?;
         Ok(log)
     }
 
@@ -95,20 +94,6 @@ impl RunLog {
             file.sync_all()
         });
         written.with_context(|| format!("cannot write {}", self.path.display()))
-    }
-
-    fn replace(&self, text: &str) -> Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            // Readable like any other file of the run, not by its owner alone as temporary files are.
-            let mode = std::fs::Permissions::from_mode(0o644);
-            let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

@@ -3,6 +3,7 @@
 mod alarm;
 mod crops_picture;
 mod input;
+mod published;
 mod report;
 mod restore;
 mod training;

@@ -1,23 +1,89 @@
-//! Going on with a run: what a checkpoint must agree with before its state is taken.
+//! Going on with a run: which checkpoint is taken, and what it must agree with before its state is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use mugs_compute::checkpoint::Checkpoint;
+use mugs_compute::checkpoint::{Checkpoint, CheckpointError, Loaded, Position};
 use mugs_data::fetch::Cursor;
 use mugs_shards::ShardSet;
 
+use super::published;
 use crate::config::{RunConfig, drift};
-use crate::run::EpochSums;
+use crate::run::{EpochSums, RunFolder};
 
-/// Reads the newest checkpoint of a run, if there is one, and checks that it is of this configuration and these data.
-pub fn restore(path: &Path, config: &RunConfig, set: &ShardSet) -> Result<Option<Checkpoint>> {
-    if !path.exists() {
+/// A checkpoint to go on from.
+pub struct Found {
+    /// Its content.
+    pub checkpoint: Checkpoint,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// Takes the newest sound checkpoint of a run, if the folder holds any, and checks that it is of this configuration
+/// and these data.
+pub fn restore(folder: &RunFolder, config: &RunConfig, set: &ShardSet) -> Result<Option<Found>> {
+    let Some((loaded, path)) = newest(&folder.checkpoint(), folder.older_checkpoints()?)? else { return Ok(None) };
+    let checkpoint = match loaded {
+        Loaded::Own(checkpoint) => check(&checkpoint, config, set).map(|()| *checkpoint),
+        Loaded::Published(published) => published::adopt(*published, &path, config, set),
+    };
+    let checkpoint = checkpoint.with_context(|| format!("cannot go on from {}", path.display()))?;
+    Ok(Some(Found { checkpoint, path }))
+}
+
+/// The content of `first`; where that is damaged or gone, of the one of `others` that stands furthest.
+fn newest(first: &Path, others: Vec<PathBuf>) -> Result<Option<(Loaded, PathBuf)>> {
+    let mut bad: Vec<(PathBuf, anyhow::Error)> = Vec::new();
+    if first.exists() {
+        match Loaded::read(first) {
+            Ok(loaded) => return Ok(Some((loaded, first.to_owned()))),
+            Err(error) if error.is_damage() => bad.push((first.to_owned(), error.into())),
+            // A file that is sound and unfit is for its owner to judge: an older one is not what was asked for.
+            Err(error) => return Err(error.into()),
+        }
+    } else if others.is_empty() {
         return Ok(None);
     }
-    let checkpoint = Checkpoint::read(path)?;
-    check(&checkpoint, config, set).with_context(|| format!("cannot go on from {}", path.display()))?;
-    Ok(Some(checkpoint))
+    for path in furthest_first(others, &mut bad) {
+        match Loaded::read(&path) {
+            Ok(loaded) => {
+                let bad = if bad.is_empty() { format!("{} is missing", first.display()) } else { list(&bad) };
+                tracing::warn!("{bad}; going on from {} instead", path.display());
+                return Ok(Some((loaded, path)));
+            }
+            Err(error) => bad.push((path, error.into())),
+        }
+    }
+    bail!(
+        "none of the run's checkpoints can be read: {}; put a sound one in place of checkpoint.pth, or begin anew in \
+         another --output_dir",
+        list(&bad)
+    )
+}
+
+/// The files by where they stand. One that does not say it goes to the bad ones.
+fn furthest_first(paths: Vec<PathBuf>, bad: &mut Vec<(PathBuf, anyhow::Error)>) -> Vec<PathBuf> {
+    let mut placed: Vec<(Position, PathBuf)> = Vec::new();
+    for path in paths {
+        match Position::read(&path) {
+            Ok(position) => placed.push((position, path)),
+            Err(error) => bad.push((path, error.into())),
+        }
+    }
+    placed.sort();
+    placed.into_iter().rev().map(|(_, path)| path).collect()
+}
+
+/// What is wrong with each file. The causes name neither the file nor, mostly, the way out.
+fn list(bad: &[(PathBuf, anyhow::Error)]) -> String {
+    let one = |(path, error): &(PathBuf, anyhow::Error)| {
+        let cause = match error.downcast_ref::<CheckpointError>().and_then(std::error::Error::source) {
+            Some(cause) => cause.to_string(),
+            None => format!("{error:#}"),
+        };
+        format!("{} cannot be used ({cause})", path.display())
+    };
+    bad.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn check(checkpoint: &Checkpoint, config: &RunConfig, set: &ShardSet) -> Result<()> {

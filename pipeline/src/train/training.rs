@@ -1,6 +1,6 @@
 //! A run under way: the trainer, its place in the data, and when it is written down.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use mugs_compute::checkpoint::{Checkpoint, MugsState, Value};
@@ -16,7 +16,7 @@ use super::alarm::{self, CollapseAlarm};
 use super::crops_picture;
 use super::input::step_input;
 use super::report::{Reporter, StepPlace};
-use super::restore;
+use super::restore::{self, Found};
 use crate::config::RunConfig;
 use crate::process::peak_rss_mib;
 use crate::render::Rendered;
@@ -40,22 +40,30 @@ pub struct Training {
     alarm: CollapseAlarm,
     /// Steps done since the newest checkpoint.
     unsaved: u64,
+    /// Steps that were done when the sound `checkpoint.pth` of the folder was written; none without one.
+    saved: Option<u64>,
+    /// When it was written, or this process began.
+    saved_at: Instant,
 }
 
 impl Training {
     /// Goes on with the run in the folder, or begins one.
     pub fn open(mut config: RunConfig, set: &ShardSet, folder: RunFolder) -> Result<Self> {
-        let before = restore::restore(&folder.checkpoint(), &config, set)?;
+        let before = restore::restore(&folder, &config, set)?;
         if config.streams == 0 {
-            config.streams = before.as_ref().map_or_else(|| u64::from(default_streams(1)), |c| c.mugs.streams) as usize;
+            config.streams =
+                before.as_ref().map_or_else(|| u64::from(default_streams(1)), |found| found.checkpoint.mugs.streams)
+                    as usize;
         }
         let steps_per_epoch = steps_per_epoch(&config, set)?;
         let schedules = config.schedules(steps_per_epoch)?;
         let (model, train) = (config.model()?, train_config(&config)?);
+        let mut kept = false;
         let (trainer, cursor, sums) = match before {
-            Some(checkpoint) => {
+            Some(Found { checkpoint, path }) => {
                 let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &checkpoint.state)
-                    .with_context(|| format!("cannot go on from {}", folder.checkpoint().display()))?;
+                    .with_context(|| format!("cannot go on from {}", path.display()))?;
+                kept = path == folder.checkpoint();
                 let cursor = restore::cursor(&checkpoint)?;
                 tracing::info!("goes on at epoch {} step {}", cursor.epoch, cursor.step);
                 (trainer, cursor, restore::sums(&checkpoint)?)
@@ -70,7 +78,22 @@ impl Training {
         let data = set.digest();
         let alarm = CollapseAlarm::new(&config);
         tracing::info!("losses by chance, where a fresh run begins: {}", alarm.expected());
-        Ok(Self { config, folder, log, trainer, schedules, steps_per_epoch, data, cursor, sums, alarm, unsaved: 0 })
+        let saved = kept.then(|| u64::from(cursor.epoch) * steps_per_epoch + cursor.step);
+        Ok(Self {
+            config,
+            folder,
+            log,
+            trainer,
+            schedules,
+            steps_per_epoch,
+            data,
+            cursor,
+            sums,
+            alarm,
+            unsaved: 0,
+            saved,
+            saved_at: Instant::now(),
+        })
     }
 
     /// The configuration, with what was left open filled in.
@@ -161,7 +184,7 @@ impl Training {
     }
 
     /// A step on its micro-batches.
-    fn step(&mut self, batches: &[Rendered], waited: std::time::Duration, reporter: &mut Reporter) -> Result<()> {
+    fn step(&mut self, batches: &[Rendered], waited: Duration, reporter: &mut Reporter) -> Result<()> {
         let start = Instant::now();
         let Cursor { epoch, step } = self.cursor;
         let rates = self.schedules.at(epoch, step);
@@ -200,18 +223,22 @@ impl Training {
             self.cursor = Cursor { epoch: self.cursor.epoch + 1, step: 0 };
             self.save(reporter)?;
             if self.config.saveckp_freq > 0 && epoch.is_multiple_of(self.config.saveckp_freq) {
-                self.folder.keep(epoch)?;
+                self.folder.keep_epoch(epoch)?;
             }
         }
-        let every = self.config.save_every_steps;
-        let due = every > 0 && self.steps_done().is_multiple_of(every);
-        if signals.take_save() || (due && self.unsaved > 0) {
+        if signals.take_save() || (self.is_save_due() && self.unsaved > 0) {
             self.save(reporter)?;
         }
         Ok(())
     }
 
-    /// Writes `checkpoint.pth`, whole or not at all.
+    fn is_save_due(&self) -> bool {
+        let (steps, minutes) = (self.config.save_every_steps, self.config.save_every_minutes);
+        let by_steps = steps > 0 && self.steps_done().is_multiple_of(steps);
+        by_steps || (minutes > 0.0 && self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes)
+    }
+
+    /// Writes `checkpoint.pth`, whole or not at all; the one before stays under the name of its step, see `--keep`.
     fn save(&mut self, reporter: &Reporter) -> Result<()> {
         let mugs = MugsState {
             seed: self.config.seed,
@@ -229,9 +256,16 @@ impl Training {
             args: arguments(&self.config)?,
             mugs,
         };
+        let done = self.steps_done();
+        if let Some(before) = self.saved.filter(|before| self.config.keep > 0 && *before != done) {
+            self.folder.keep_step(before)?;
+        }
         checkpoint.write(&self.folder.checkpoint())?;
+        (self.saved, self.saved_at, self.unsaved) = (Some(done), Instant::now(), 0);
         reporter.meters().checkpoint();
-        self.unsaved = 0;
+        if self.config.keep > 0 {
+            self.folder.drop_steps(self.config.keep)?;
+        }
         Ok(())
     }
 }

@@ -71,18 +71,18 @@ fn accumulated_micro_batches_train_like_one_batch() {
 }
 
 /// Waits until a file of the run is written anew.
-struct Change {
+pub struct Change {
     path: std::path::PathBuf,
     before: Option<SystemTime>,
 }
 
 impl Change {
-    fn of(path: std::path::PathBuf) -> Self {
+    pub fn of(path: std::path::PathBuf) -> Self {
         let before = modified(&path);
         Self { path, before }
     }
 
-    fn wait(&self) {
+    pub fn wait(&self) {
         let begun = Instant::now();
         while modified(&self.path) == self.before {
             assert!(begun.elapsed() < Duration::from_secs(120), "{} is not written", self.path.display());

@@ -18,7 +18,7 @@ pub enum LayoutError {
     /// A checkpoint of the published implementation.
     #[error(
         "it has no entry `mugs` (seed, streams, position in the data, configuration): the published implementation \
-         wrote it; going on with such a checkpoint is not supported here yet"
+         wrote it; put it into the --output_dir of `train` as checkpoint.pth to go on with its run"
     )]
     Published,
     /// An entry is missing or of another type.
