@@ -49,7 +49,7 @@ fn kill_somewhere(lab: &Lab, kill: u64) {
     let folder = lab.path("killed");
     let log = Change::of(folder.join("log.txt"));
     let mut child = start(&mut lab.train("killed", KILLED));
-    log.wait();
+    log.wait_for(&mut child);
     let mut draws = Draws::at(5, Address { epoch: 0, position: kill, lane: 0 });
     std::thread::sleep(Duration::from_micros(draws.below(250_000)));
     let begun = Instant::now();

@@ -1,6 +1,8 @@
 //! A run stopped in every way goes on with the very next batch: its last checkpoint is the undisturbed run's.
 
+use std::io::Read as _;
 use std::path::Path;
+use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
 use mugs_compute::checkpoint::Checkpoint;
@@ -80,6 +82,18 @@ impl Change {
     pub fn of(path: std::path::PathBuf) -> Self {
         let before = modified(&path);
         Self { path, before }
+    }
+
+    /// As [`wait`](Self::wait), for a process that must not end before.
+    pub fn wait_for(&self, child: &mut Child) {
+        while modified(&self.path) == self.before {
+            if let Some(status) = child.try_wait().unwrap() {
+                let mut said = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                panic!("{} is not written, {status}: {said}", self.path.display());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub fn wait(&self) {
