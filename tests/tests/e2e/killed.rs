@@ -15,26 +15,39 @@ const PICTURES: u64 = 23;
 const STEPS_PER_EPOCH: u64 = 5;
 const KILLS: u64 = 20;
 
-/// Saves after every step, so that a large part of the time goes into saving.
-const KILLED: &[&str] = &["--epochs=1000", "--saveckp_freq=3", "--save_every_steps=1", "--keep=2", "--num_workers=1"];
+/// Small crops, and a checkpoint after every step: a large part of the time goes into saving.
+const KILLED: &[&str] = &[
+    "--epochs=1000",
+    "--saveckp_freq=7",
+    "--save_every_steps=1",
+    "--keep=2",
+    "--num_workers=1",
+    "--global_crops_size=32",
+    "--size_crops=16",
+];
 
 #[test]
 fn killed_at_twenty_moments_a_run_ends_as_if_it_never_was() {
     let lab = Lab::new(PICTURES);
     let folder = lab.path("killed");
-    let mut unfinished = 0;
+    let (mut unfinished, mut furthest) = (0, None);
     for kill in 0..KILLS {
-        kill_somewhere(&lab, kill);
+        let said = kill_somewhere(&lab, kill);
+        assert!(!said.contains("cannot be used") && !said.contains("error"), "kill {kill}: {said}");
+        if let Some((epoch, step)) = furthest {
+            assert!(said.contains(&format!("goes on at epoch {epoch} step {step}")), "kill {kill}: {said}");
+        }
         unfinished += u64::from(unfinished_file(&folder).is_some());
         for path in checkpoints(&folder) {
-            Checkpoint::read(&path).unwrap_or_else(|error| panic!("kill {kill}: {error}"));
+            Checkpoint::read(&path).unwrap_or_else(|error| panic!("kill {kill}: {error:?}"));
         }
+        furthest = folder.join("checkpoint.pth").is_file().then(|| place(&folder));
     }
     tally("killed while a checkpoint was written", unfinished as usize, "of 20 kills");
     let (epoch, step) = place(&folder);
     let last = format!("--max_steps={}", STEPS_PER_EPOCH * epoch + step + 7);
-    for name in ["killed", "whole"] {
-        let ended = run(lab.train(name, KILLED).arg(&last));
+    for (name, saves) in [("killed", "--save_every_steps=1"), ("whole", "--save_every_steps=0")] {
+        let ended = run(lab.train(name, KILLED).args([&*last, saves]));
         assert!(ended.status.success(), "{}", text(&ended.stderr));
     }
     same_checkpoints(&folder, &lab.path("whole"));
@@ -44,21 +57,29 @@ fn killed_at_twenty_moments_a_run_ends_as_if_it_never_was() {
     assert_eq!(by_step, 2);
 }
 
-/// Starts the run and kills it after a time drawn by the kill's number, every other time in the middle of a checkpoint.
-fn kill_somewhere(lab: &Lab, kill: u64) {
+/// Starts the run and kills it a while after it has begun, or after its first or second checkpoint, so that it gets
+/// further whatever else the machine does; every other time in the middle of a checkpoint. Gives what it said.
+fn kill_somewhere(lab: &Lab, kill: u64) -> String {
     let folder = lab.path("killed");
     let log = Change::of(folder.join("log.txt"));
     let mut child = start(&mut lab.train("killed", KILLED));
     log.wait_for(&mut child);
+    for _ in 0..kill % 3 {
+        Change::of(folder.join("checkpoint.pth")).wait_for(&mut child);
+    }
     let mut draws = Draws::at(5, Address { epoch: 0, position: kill, lane: 0 });
-    std::thread::sleep(Duration::from_micros(draws.below(250_000)));
-    let begun = Instant::now();
-    while kill % 2 == 1 && unfinished_file(&folder).is_none() && begun.elapsed() < Duration::from_secs(5) {
-        std::hint::spin_loop();
+    let mut sleep = |most| std::thread::sleep(Duration::from_micros(draws.below(most)));
+    sleep(100_000);
+    if kill % 2 == 1 {
+        let begun = Instant::now();
+        while unfinished_file(&folder).is_none() && begun.elapsed() < Duration::from_secs(5) {
+            std::hint::spin_loop();
+        }
+        // At its beginning, in its middle, while it is made durable, or just renamed.
+        sleep(20_000);
     }
     child.kill().unwrap();
-    let said = text(&child.wait_with_output().unwrap().stderr);
-    assert!(!said.contains("cannot be used") && !said.contains("error"), "kill {kill}: {said}");
+    text(&child.wait_with_output().unwrap().stderr)
 }
 
 fn name(path: &Path) -> String {
