@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Sources;
+use crate::config::{Allowed, Sources};
 
 /// Self-supervised pretraining of vision transformers with Mugs, streamed from shards.
 #[derive(Debug, Parser)]
@@ -47,12 +47,16 @@ Examples:
   mugs-pipeline train --data_path imagenet/train --output_dir runs/small --on_bad_sample skip
   mugs-pipeline train --config runs/small/config.toml --max_steps 5000     stops after step 5000, with a checkpoint
   mugs-pipeline train --data_path imagenet/train --output_dir runs/base --recipe vit_base_400ep
+  mugs-pipeline train --config runs/small/config.toml --lr 4e-4 --allow_drift lr     goes on with another rate
   MUGS_DATA_PATH=imagenet/train mugs-pipeline train --output_dir runs/low --set lr=4e-4 --set color_aug=true
 
 Later ones override earlier ones: defaults, --recipe, --config, environment, --set, flags.
 SIGTERM and SIGINT write a checkpoint and end the run; SIGUSR1 writes one and goes on. The same command line
 goes on with the very next batch.")]
 pub struct TrainArgs {
+    /// Go on although this option differs from the run's so far, with a warning; may be given several times (--allow_drift lr --allow_drift epochs). What would not fit the checkpoint is refused with the reason
+    #[arg(long = "allow_drift", value_name = "OPTION")]
+    pub allow_drift: Vec<Allowed>,
     /// The options, and where they come from.
     #[command(flatten)]
     pub sources: Sources,

@@ -1,10 +1,9 @@
 //! `knn`: how well neighbours in feature space know a picture's class (docs/method.md, section 8).
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use mugs_compute::checkpoint::Checkpoint;
+use mugs_compute::checkpoint::Loaded;
 use mugs_compute::evaluate::knn::Knn;
 use mugs_compute::trainer::Trainer;
 use serde::Serialize;
@@ -12,7 +11,7 @@ use tch::{Device, Tensor};
 
 use super::features::{Features, features};
 use crate::cli::{Format, KnnArgs};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, foreign};
 use crate::data;
 use crate::train::train_config;
 
@@ -51,20 +50,18 @@ fn network(arguments: &KnnArgs) -> Result<(RunConfig, Trainer)> {
         let trainer = Trainer::new(&config.model()?, &train_config(&config)?, config.seed, Device::Cpu)?;
         return Ok((config, trainer));
     };
-    let checkpoint = Checkpoint::read(path)?;
-    let config = configuration(&checkpoint, path, arguments)?;
-    let (model, train) = (config.model()?, train_config(&config)?);
-    let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &checkpoint.state)
-        .with_context(|| format!("{} does not fit its own configuration", path.display()))?;
-    Ok((config, trainer))
-}
-
-fn configuration(checkpoint: &Checkpoint, path: &Path, arguments: &KnnArgs) -> Result<RunConfig> {
-    let mut config: RunConfig = serde_json::from_str(&checkpoint.mugs.configuration)
-        .with_context(|| format!("the configuration in {} is not readable", path.display()))?;
+    let (state, config) = match Loaded::read(path)? {
+        Loaded::Own(own) => (own.state, serde_json::from_str(&own.mugs.configuration).map_err(anyhow::Error::from)),
+        Loaded::Published(published) => (published.state, foreign::of_published(&published.args)),
+    };
+    let mut config: RunConfig = config.with_context(|| format!("cannot read the options in {}", path.display()))?;
     // The vectors were the choice of the host that trained.
     config.simd = RunConfig::default().simd;
-    Ok(arguments.sources.over(config)?.config)
+    let config = arguments.sources.over(config)?.config;
+    let (model, train) = (config.model()?, train_config(&config)?);
+    let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &state)
+        .with_context(|| format!("{} does not fit its own configuration", path.display()))?;
+    Ok((config, trainer))
 }
 
 fn rows(known: &Features, asked: &Features, classes: i64, arguments: &KnnArgs) -> Result<Vec<Row>> {

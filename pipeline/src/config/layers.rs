@@ -1,4 +1,4 @@
-//! Layers: defaults, a recipe, a file, the environment, flags; and what differs between two configurations.
+//! Layers: defaults, a recipe, a file, the environment, flags.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::recipes::{self, Recipe};
 use super::values::{self, RECIPE};
-use super::{Assignment, FREE_ON_RESUME, Flags, RunConfig};
+use super::{Assignment, Flags, RunConfig};
 
 /// Where a command's options come from.
 #[derive(Clone, Debug, Default, Args)]
@@ -126,26 +126,12 @@ pub fn normalise_flags(arguments: impl Iterator<Item = OsString>) -> Vec<OsStrin
         .collect()
 }
 
-/// Options that differ between a run's configuration and the one it is resumed with, as `name: before -> now`.
-pub fn drift(before: &RunConfig, now: &RunConfig) -> Result<Vec<String>> {
-    let (before, now) = (Table::try_from(before)?, Table::try_from(now)?);
-    Ok(now
-        .iter()
-        .filter(|(name, value)| !FREE_ON_RESUME.contains(&name.as_str()) && before.get(name.as_str()) != Some(value))
-        .map(|(name, value)| match before.get(name.as_str()) {
-            Some(old) => format!("{name}: {old} -> {value}"),
-            None => format!("{name}: absent -> {value}"),
-        })
-        .collect())
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::collections::HashMap;
 
     use clap::Parser;
 
-    use super::super::Fix;
     use super::*;
 
     #[derive(Parser)]
@@ -304,18 +290,6 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn drift_names_what_differs_and_lets_free_options_pass() {
-        let before = RunConfig::default();
-        let now = RunConfig { lr: 0.5, num_workers: 7, max_steps: 3, ..RunConfig::default() };
-        assert_eq!(drift(&before, &now).unwrap(), ["lr: 0.0008 -> 0.5"]);
-        // Another pixel limit is another idea of what is bad, which may change; another way of decoding may not.
-        let now = RunConfig { max_pixels: 1 << 30, jpeg: "fast".into(), ..RunConfig::default() };
-        assert_eq!(drift(&before, &now).unwrap(), [r#"jpeg: "exact" -> "fast""#]);
-        let now = RunConfig { fix: vec![Fix::MemoryRows], ..RunConfig::default() };
-        assert_eq!(drift(&before, &now).unwrap(), [r#"fix: [] -> ["memory_rows"]"#]);
-    }
-
-    #[test]
     fn a_wrong_file_is_refused_by_name() {
         for (text, sentence) in [
             ("learning_rate = 1.0", "there is no option `learning_rate`; the nearest is"),
@@ -327,14 +301,6 @@ pub(super) mod tests {
             let (_folder, path) = file(text);
             let error = format!("{:#}", resolved(&["--config", &path]).unwrap_err());
             assert!(error.contains(sentence) && error.contains("run.toml"), "{error}");
-        }
-    }
-
-    #[test]
-    fn every_free_option_exists() {
-        let all = values::defaults().unwrap();
-        for name in FREE_ON_RESUME {
-            assert!(all.contains_key(*name), "{name}");
         }
     }
 }

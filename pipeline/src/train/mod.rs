@@ -55,7 +55,7 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
             None => return Ok(stopped(&signals, "while the pictures were packed")),
         },
     };
-    let mut training = Training::open(config, &set, folder)?;
+    let mut training = Training::open(config, &arguments.allow_drift, &set, folder)?;
     if training.is_done() {
         tracing::info!("nothing is left to do: step {} is done", training.steps_done());
         return Ok(ExitCode::SUCCESS);

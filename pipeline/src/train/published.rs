@@ -9,26 +9,19 @@ use mugs_shards::ShardSet;
 use serde_json::Value as Json;
 
 use super::training::steps_per_epoch;
-use crate::config::{FREE_ON_RESUME, RunConfig};
+use crate::config::foreign::{is_compared, plain, same};
+use crate::config::{Allowed, Change, RunConfig, let_through};
 use crate::run::EpochSums;
 
-/// Published options that say where and with how many processes it ran, or that are compared in another way.
-const NOT_COMPARED: &[&str] = &[
-    "batch_size_per_gpu",
-    "ddpjob",
-    "debug",
-    "dist_url",
-    "local_rank",
-    "rank",
-    "seed",
-    "streams",
-    "use_prefetcher",
-    "world_size",
-];
-
 /// The checkpoint as one of a run with this configuration and these data, at the start of an epoch.
-pub fn adopt(published: Published, path: &Path, config: &RunConfig, set: &ShardSet) -> Result<Checkpoint> {
-    check(&published.args, config)?;
+pub fn adopt(
+    published: Published,
+    path: &Path,
+    config: &RunConfig,
+    allowed: &[Allowed],
+    set: &ShardSet,
+) -> Result<Checkpoint> {
+    check(&published.args, config, allowed)?;
     let mut resolved = config.clone();
     if resolved.streams == 0 {
         resolved.streams = default_streams(1) as usize;
@@ -61,7 +54,7 @@ pub fn adopt(published: Published, path: &Path, config: &RunConfig, set: &ShardS
 }
 
 /// Compares the options of the same name, and the pictures of a step over all ranks.
-fn check(args: &[(String, Value)], config: &RunConfig) -> Result<()> {
+fn check(args: &[(String, Value)], config: &RunConfig, allowed: &[Allowed]) -> Result<()> {
     let named = |wanted: &str| args.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
     let whole = |name: &str| match named(name) {
         Some(Value::Int(value)) => u64::try_from(*value).ok(),
@@ -76,46 +69,18 @@ fn check(args: &[(String, Value)], config: &RunConfig) -> Result<()> {
              --batch_size_per_gpu times --accumulate must be {before} on one rank"
         );
     }
-    let changed = drift(args, config)?;
-    if !changed.is_empty() {
-        bail!("these options differ: {}; give the old values, or choose another --output_dir", changed.join(", "));
-    }
-    Ok(())
+    let_through(drift(args, config)?, allowed)
 }
 
-/// Options that differ, as `name: before -> now`.
-fn drift(args: &[(String, Value)], config: &RunConfig) -> Result<Vec<String>> {
+/// Options that differ.
+fn drift(args: &[(String, Value)], config: &RunConfig) -> Result<Vec<Change>> {
     let Json::Object(now) = serde_json::to_value(config)? else { bail!("a configuration is always a table") };
-    let compared = |name: &str| !FREE_ON_RESUME.contains(&name) && !NOT_COMPARED.contains(&name);
     let difference = |(name, value): &(String, Value)| {
-        let now = now.get(name).filter(|_| compared(name))?;
+        let now = now.get(name).filter(|_| is_compared(name))?;
         let before = plain(value);
-        (!same(&before, now)).then(|| format!("{name}: {before} -> {now}"))
+        (!same(&before, now)).then(|| Change { name: name.clone(), before: before.to_string(), now: now.to_string() })
     };
     Ok(args.iter().filter_map(difference).collect())
-}
-
-fn plain(value: &Value) -> Json {
-    match value {
-        Value::Bool(value) => (*value).into(),
-        Value::Int(value) => (*value).into(),
-        Value::Float(value) => (*value).into(),
-        Value::Str(text) => text.as_str().into(),
-        Value::List(items) | Value::Tuple(items) => items.iter().map(plain).collect(),
-        _ => Json::Null,
-    }
-}
-
-/// Whether two options are the same: numbers by their value, and a list of one (the published `size_crops`) as its item.
-fn same(before: &Json, now: &Json) -> bool {
-    match (before, now) {
-        (Json::Number(before), Json::Number(now)) => before.as_f64() == now.as_f64(),
-        (Json::Array(before), Json::Array(now)) => {
-            before.len() == now.len() && before.iter().zip(now).all(|(before, now)| same(before, now))
-        }
-        (Json::Array(before), now) => matches!(&before[..], [only] if same(only, now)),
-        (before, now) => before == now,
-    }
 }
 
 #[cfg(test)]
@@ -141,11 +106,14 @@ mod tests {
     #[test]
     fn options_are_compared_by_name_and_value() {
         let mut config = RunConfig { clip_grad: 3.0, ..RunConfig::default() };
-        assert!(drift(&args(vec![]), &config).unwrap().is_empty());
+        let drift = |config: &RunConfig| -> Vec<String> {
+            drift(&args(vec![]), config).unwrap().iter().map(ToString::to_string).collect()
+        };
+        assert!(drift(&config).is_empty());
         config.size_crops = 32;
         config.global_crops_scale = vec![0.25, 0.5];
         config.arch = "vit_base".into();
-        let changed = drift(&args(vec![]), &config).unwrap();
+        let changed = drift(&config);
         let expected = [
             r#"arch: "vit_small" -> "vit_base""#,
             "size_crops: [96] -> 32",
@@ -159,9 +127,9 @@ mod tests {
         let ranks =
             |batch, ranks| args(vec![("batch_size_per_gpu", Value::Int(batch)), ("world_size", Value::Int(ranks))]);
         let config = RunConfig { batch_size_per_gpu: 64, clip_grad: 3.0, ..RunConfig::default() };
-        check(&ranks(64, 1), &config).unwrap();
-        check(&ranks(8, 8), &config).unwrap();
-        let error = check(&ranks(64, 8), &config).unwrap_err().to_string();
+        check(&ranks(64, 1), &config, &[]).unwrap();
+        check(&ranks(8, 8), &config, &[]).unwrap();
+        let error = check(&ranks(64, 8), &config, &[]).unwrap_err().to_string();
         assert!(
             error.contains("512 in all, now there are 64: --batch_size_per_gpu times --accumulate must be 512"),
             "{error}"

@@ -8,7 +8,7 @@ use mugs_data::fetch::Cursor;
 use mugs_shards::ShardSet;
 
 use super::published;
-use crate::config::{RunConfig, drift};
+use crate::config::{Allowed, RunConfig, drift, let_through};
 use crate::run::{EpochSums, RunFolder};
 
 /// A checkpoint to go on from.
@@ -19,13 +19,13 @@ pub struct Found {
     pub path: PathBuf,
 }
 
-/// Takes the newest sound checkpoint of a run, if the folder holds any, and checks that it is of this configuration
-/// and these data.
-pub fn restore(folder: &RunFolder, config: &RunConfig, set: &ShardSet) -> Result<Option<Found>> {
+/// Takes the newest sound checkpoint of a run, if the folder holds any, and checks that it is of this configuration,
+/// but for what is `allowed` to differ, and of these data.
+pub fn restore(folder: &RunFolder, config: &RunConfig, allowed: &[Allowed], set: &ShardSet) -> Result<Option<Found>> {
     let Some((loaded, path)) = newest(&folder.checkpoint(), folder.older_checkpoints()?)? else { return Ok(None) };
     let checkpoint = match loaded {
-        Loaded::Own(checkpoint) => check(&checkpoint, config, set).map(|()| *checkpoint),
-        Loaded::Published(published) => published::adopt(*published, &path, config, set),
+        Loaded::Own(checkpoint) => check(&checkpoint, config, allowed, set).map(|()| *checkpoint),
+        Loaded::Published(published) => published::adopt(*published, &path, config, allowed, set),
     };
     let checkpoint = checkpoint.with_context(|| format!("cannot go on from {}", path.display()))?;
     Ok(Some(Found { checkpoint, path }))
@@ -86,7 +86,7 @@ fn list(bad: &[(PathBuf, anyhow::Error)]) -> String {
     bad.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn check(checkpoint: &Checkpoint, config: &RunConfig, set: &ShardSet) -> Result<()> {
+fn check(checkpoint: &Checkpoint, config: &RunConfig, allowed: &[Allowed], set: &ShardSet) -> Result<()> {
     let mugs = &checkpoint.mugs;
     let before: RunConfig = serde_json::from_str(&mugs.configuration).context("its configuration is not readable")?;
     let mut now = config.clone();
@@ -102,10 +102,7 @@ fn check(checkpoint: &Checkpoint, config: &RunConfig, set: &ShardSet) -> Result<
         mugs.global_batch,
         mugs.global_batch
     );
-    let changed = drift(&before, &now)?;
-    if !changed.is_empty() {
-        bail!("these options differ: {}; give the old values, or choose another --output_dir", changed.join(", "));
-    }
+    let_through(drift(&before, &now)?, allowed)?;
     ensure!(
         mugs.data == set.digest(),
         "it was made with another data set than {}: the same pictures packed with the same seed are needed",

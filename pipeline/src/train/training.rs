@@ -17,7 +17,7 @@ use super::crops_picture;
 use super::input::step_input;
 use super::report::{Reporter, StepPlace};
 use super::restore::{self, Found};
-use crate::config::RunConfig;
+use crate::config::{Allowed, RunConfig};
 use crate::process::peak_rss_mib;
 use crate::render::Rendered;
 use crate::run::{EpochSums, RunFolder, RunLog, Signals, Stop};
@@ -47,9 +47,9 @@ pub struct Training {
 }
 
 impl Training {
-    /// Goes on with the run in the folder, or begins one.
-    pub fn open(mut config: RunConfig, set: &ShardSet, folder: RunFolder) -> Result<Self> {
-        let before = restore::restore(&folder, &config, set)?;
+    /// Goes on with the run in the folder, whose options may differ in what is `allowed`, or begins one.
+    pub fn open(mut config: RunConfig, allowed: &[Allowed], set: &ShardSet, folder: RunFolder) -> Result<Self> {
+        let before = restore::restore(&folder, &config, allowed, set)?;
         if config.streams == 0 {
             config.streams =
                 before.as_ref().map_or_else(|| u64::from(default_streams(1)), |found| found.checkpoint.mugs.streams)

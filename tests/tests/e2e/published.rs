@@ -109,3 +109,26 @@ fn a_published_run_goes_on_at_the_start_of_its_next_epoch() {
         .collect();
     assert_eq!(epochs, [0, 1, 2]);
 }
+
+#[test]
+fn knn_takes_the_network_of_a_published_checkpoint_with_its_own_options() {
+    let lab = Lab::new(24);
+    let set = lab.set.to_str().unwrap();
+    let checkpoint = golden("model/checkpoint/checkpoint.pth");
+    let asked = ["knn", "--data_path", set, "--val_path", set, "--k", "1", "--format", "json", "--num_workers=1"];
+    let knn = |more: &[&str]| {
+        let mut command = Command::new(binary("mugs-pipeline"));
+        run(command.args(asked).arg("--checkpoint").arg(&checkpoint).arg("--threads=1").args(more))
+    };
+    // The dimensions that the published trainer has no options for.
+    let of_this = &OPTIONS[1..6];
+    let done = knn(of_this);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let rows: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    // Asked about the very pictures whose classes it knows, the nearest neighbour is the picture itself.
+    assert_eq!(rows[0]["top1"].as_f64(), Some(100.0), "{rows}");
+    let refused = knn(&["--embed_dim=48", "--num_heads=3"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("checkpoint.pth") && said.contains("check the options that set dimensions"), "{said}");
+}

@@ -84,13 +84,16 @@ impl Change {
         Self { path, before }
     }
 
-    /// As [`wait`](Self::wait), for a process that must not end before.
+    /// As [`wait`](Self::wait), for a file that this process must write before it ends.
     pub fn wait_for(&self, child: &mut Child) {
+        let begun = Instant::now();
         while modified(&self.path) == self.before {
-            if let Some(status) = child.try_wait().unwrap() {
+            let ended = child.try_wait().unwrap();
+            if ended.is_some() || begun.elapsed() > Duration::from_secs(120) {
+                child.kill().unwrap();
                 let mut said = String::new();
                 child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-                panic!("{} is not written, {status}: {said}", self.path.display());
+                panic!("{} is not written, and the process is {ended:?}: {said}", self.path.display());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -178,6 +181,37 @@ fn drift_is_refused_by_name_and_free_options_may_change() {
     assert!(text(&batch.stderr).contains(way_out), "{}", text(&batch.stderr));
     assert!(run(&mut lab.train("run", &["--max_steps=2", "--num_workers=3", "--save_every_steps=1"])).status.success());
     assert_eq!(place(&lab.path("run")), (0, 2));
+}
+
+#[test]
+fn drift_that_is_allowed_passes_with_a_warning_and_is_the_run_s_from_then_on() {
+    let lab = Lab::new(PICTURES);
+    assert!(run(&mut lab.train("run", &["--max_steps=1"])).status.success());
+    let changed = ["--lr=0.01", "--epochs=4", "--max_steps=2"];
+    let refused = run(lab.train("run", &changed).args(["--allow_drift", "epochs"]));
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("lr: 0.05 -> 0.01") && said.contains("--allow_drift lr"), "{said}");
+    assert!(!said.contains("epochs: 3 -> 4"), "{said}");
+    let passed = run(lab.train("run", &changed).args(["--allow_drift", "epochs", "--allow-drift", "lr"]));
+    let said = text(&passed.stderr);
+    assert!(passed.status.success(), "{said}");
+    for part in ["another lr: 0.05 until now, 0.01 from here on", "another epochs: 3 until now, 4 from here on"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert_eq!(place(&lab.path("run")), (0, 2));
+    // Now they are the run's own.
+    let on = run(lab.train("run", &["--lr=0.01", "--epochs=4"]).arg("--max_steps=3"));
+    assert!(on.status.success() && !text(&on.stderr).contains("until now"), "{}", text(&on.stderr));
+    for (wrong, code, sentence) in [
+        ("group_out_dim", 2, "group_out_dim cannot change within a run: the weights of the checkpoint would not fit"),
+        ("seed", 2, "the checkpoint's position would mean other pictures"),
+        ("learning_rate", 2, "there is no option `learning_rate`"),
+    ] {
+        let refused = run(lab.train("run", &[]).args(["--allow_drift", wrong]));
+        assert_eq!(refused.status.code(), Some(code));
+        assert!(text(&refused.stderr).contains(sentence), "{}", text(&refused.stderr));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use crate::config::RunConfig;
+use crate::config::foreign::{same, table};
 use crate::train::steps_per_epoch;
 
 /// The files of what was named; one that is not there is none.
@@ -154,37 +155,6 @@ impl Options {
             self.values.iter().filter(differs).map(|(name, value)| (name.as_str(), value)).collect();
         let rest = self.values.len() - chosen.len();
         (chosen, rest)
-    }
-}
-
-/// Equal, 1 and 1.0 too.
-fn same(a: &Json, b: &Json) -> bool {
-    match (a, b) {
-        (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
-        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        _ => a == b,
-    }
-}
-
-/// A dict of plain values with text keys.
-fn table(value: &Value) -> Option<Map<String, Json>> {
-    let entry = |(key, value): &(Value, Value)| match key {
-        Value::Str(name) => Some((name.clone(), plain(value))),
-        _ => None,
-    };
-    Some(value.entries()?.iter().filter_map(entry).collect())
-}
-
-fn plain(value: &Value) -> Json {
-    match value {
-        Value::None => Json::Null,
-        Value::Bool(value) => (*value).into(),
-        Value::Int(value) => (*value).into(),
-        Value::Float(value) => (*value).into(),
-        Value::Str(text) => text.as_str().into(),
-        Value::List(items) | Value::Tuple(items) => items.iter().map(plain).collect(),
-        Value::Dict(_) | Value::OrderedDict(_) => table(value).map_or(Json::Null, Json::Object),
-        Value::Tensor(_) | Value::Opaque(_) => format!("<{}>", value.type_name()).into(),
     }
 }
 
