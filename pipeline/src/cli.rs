@@ -48,6 +48,7 @@ Examples:
   mugs-pipeline train --config runs/small/config.toml --max_steps 5000     stops after step 5000, with a checkpoint
   mugs-pipeline train --data_path imagenet/train --output_dir runs/base --recipe vit_base_400ep
   mugs-pipeline train --config runs/small/config.toml --lr 4e-4 --allow_drift lr     goes on with another rate
+  mugs-pipeline train --config runs/small/config.toml --dump_batches dump --dump_steps 3 --max_steps 3
   MUGS_DATA_PATH=imagenet/train mugs-pipeline train --output_dir runs/low --set lr=4e-4 --set color_aug=true
 
 Later ones override earlier ones: defaults, --recipe, --config, environment, --set, flags.
@@ -57,6 +58,12 @@ pub struct TrainArgs {
     /// Go on although this option differs from the run's so far, with a warning; may be given several times (--allow_drift lr --allow_drift epochs). What would not fit the checkpoint is refused with the reason
     #[arg(long = "allow_drift", value_name = "OPTION")]
     pub allow_drift: Vec<Allowed>,
+    /// Write the state before the first step of this process, and what each of the next --dump_steps steps reads (crops, flags, rates) and gives (losses), into this folder as safetensors files, for another implementation to take the same steps; it must be new or empty and gets a README.md
+    #[arg(long = "dump_batches", value_name = "DIR")]
+    pub dump_batches: Option<PathBuf>,
+    /// With --dump_batches: how many steps
+    #[arg(long = "dump_steps", value_name = "N", default_value_t = 10, requires = "dump_batches")]
+    pub dump_steps: u64,
     /// The options, and where they come from.
     #[command(flatten)]
     pub sources: Sources,

@@ -2,10 +2,12 @@
 
 mod alarm;
 mod crops_picture;
+mod dump;
 mod input;
 mod published;
 mod report;
 mod restore;
+mod tensor_file;
 mod training;
 
 pub(crate) use self::training::steps_per_epoch;
@@ -59,6 +61,9 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     if training.is_done() {
         tracing::info!("nothing is left to do: step {} is done", training.steps_done());
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(folder) = &arguments.dump_batches {
+        training.dump(folder, arguments.dump_steps)?;
     }
     let stages = topology::start(
         training.config(),

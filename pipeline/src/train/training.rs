@@ -1,5 +1,6 @@
 //! A run under way: the trainer, its place in the data, and when it is written down.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -14,6 +15,7 @@ use tch::Device;
 
 use super::alarm::{self, CollapseAlarm};
 use super::crops_picture;
+use super::dump::Dump;
 use super::input::step_input;
 use super::report::{Reporter, StepPlace};
 use super::restore::{self, Found};
@@ -44,6 +46,8 @@ pub struct Training {
     saved: Option<u64>,
     /// When it was written, or this process began.
     saved_at: Instant,
+    /// Where the first steps are written down, if anywhere.
+    dump: Option<Dump>,
 }
 
 impl Training {
@@ -93,7 +97,14 @@ impl Training {
             unsaved: 0,
             saved,
             saved_at: Instant::now(),
+            dump: None,
         })
+    }
+
+    /// Writes the state, and what each of the next `steps` steps reads and gives, into a folder.
+    pub fn dump(&mut self, folder: &Path, steps: u64) -> Result<()> {
+        self.dump = Some(Dump::begin(folder, steps, &self.config, &self.trainer.state())?);
+        Ok(())
     }
 
     /// The configuration, with what was left open filled in.
@@ -190,8 +201,14 @@ impl Training {
         let rates = self.schedules.at(epoch, step);
         let (number, global_batch) = (self.steps_done(), self.config.global_batch(1));
         let inputs: Vec<_> = batches.iter().map(|batch| step_input(batch, number, global_batch)).collect();
+        if let Some(dump) = &mut self.dump {
+            dump.step(epoch, &inputs, &rates, &keys(batches))?;
+        }
         let report =
             self.trainer.step_accumulated(&inputs, &rates).map_err(|error| name_batch(error, epoch, batches))?;
+        if let Some(dump) = &mut self.dump {
+            dump.losses(epoch, number, &rates, &report)?;
+        }
         let terms: Vec<(String, f64)> = report.terms.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let entropy = || self.trainer.cluster_entropy(rates.teacher_temp);
         if let Some(warning) = self.alarm.step(&report, alarm::looks_at(number + 1).then(entropy).flatten()) {
@@ -308,9 +325,14 @@ fn plain(value: serde_json::Value) -> Value {
     }
 }
 
+/// The pictures of a step.
+fn keys(batches: &[Rendered]) -> Vec<&str> {
+    batches.iter().flat_map(|batch| &batch.contents.keys).map(|key| &**key).collect()
+}
+
 /// A non-finite loss with the pictures it came from.
 fn name_batch(error: StepError, epoch: u32, batches: &[Rendered]) -> anyhow::Error {
-    let keys: Vec<&str> = batches.iter().flat_map(|batch| &batch.contents.keys).map(|key| &**key).collect();
+    let keys = keys(batches);
     anyhow::Error::new(error)
         .context(format!("nothing was updated; the batch of epoch {epoch} holds the pictures {}", keys.join(", ")))
 }

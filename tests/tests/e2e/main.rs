@@ -4,6 +4,7 @@
 mod bad_samples;
 mod command;
 mod decoding;
+mod dump;
 mod inspect;
 mod interop;
 mod killed;
