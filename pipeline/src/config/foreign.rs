@@ -7,12 +7,12 @@ use toml::Value as Toml;
 
 use super::{FREE_ON_RESUME, RunConfig, values};
 
-/// Published options that say where, how and with how many processes it ran, or that are compared in another way.
-const OF_THEIR_LAUNCH: &[&str] = &["seed", "streams", "use_prefetcher"];
+/// Published options of a run's order and draws, which are this program's own.
+const OF_THEIR_DRAWS: &[&str] = &["seed", "streams"];
 
 /// Whether a published checkpoint's option must agree with ours of the same name.
 pub fn is_compared(name: &str) -> bool {
-    !FREE_ON_RESUME.contains(&name) && !OF_THEIR_LAUNCH.contains(&name)
+    !FREE_ON_RESUME.contains(&name) && !OF_THEIR_DRAWS.contains(&name)
 }
 
 /// The configuration of a published checkpoint's network, read off its options. Where and how it ran is left at the

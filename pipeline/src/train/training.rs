@@ -257,6 +257,7 @@ impl Training {
 
     /// Writes `checkpoint.pth`, whole or not at all; the one before stays under the name of its step, see `--keep`.
     fn save(&mut self, reporter: &Reporter) -> Result<()> {
+        let begun = Instant::now();
         let mugs = MugsState {
             seed: self.config.seed,
             streams: self.config.streams as u64,
@@ -283,6 +284,7 @@ impl Training {
         if self.config.keep > 0 {
             self.folder.drop_steps(self.config.keep)?;
         }
+        tracing::debug!("the checkpoint of step {done} took {:.3} s", begun.elapsed().as_secs_f64());
         Ok(())
     }
 }
