@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 mod contact_sheet;
 pub mod data;
+mod device;
 mod process;
 pub mod render;
 pub mod run;

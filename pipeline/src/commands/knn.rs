@@ -55,8 +55,9 @@ fn network(arguments: &KnnArgs) -> Result<(RunConfig, Trainer)> {
         Loaded::Published(published) => (published.state, foreign::of_published(&published.args)),
     };
     let mut config: RunConfig = config.with_context(|| format!("cannot read the options in {}", path.display()))?;
-    // The vectors were the choice of the host that trained.
+    // Vectors and precision were the choice of the host that trained.
     config.simd = RunConfig::default().simd;
+    (config.precision, config.use_fp16) = (RunConfig::default().precision, false);
     let config = arguments.sources.over(config)?.config;
     let (model, train) = (config.model()?, train_config(&config)?);
     let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &state)

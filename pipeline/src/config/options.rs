@@ -128,8 +128,12 @@ options! {
         freeze_last_layer: usize = 1;
         /// Teacher momentum at the start; cosine towards 1 [default: 0.996]
         momentum_teacher: f64 = 0.996;
-        /// Compute in half precision. Only false so far: there is no fp16 on the CPU [default: false]
+        /// What backbone and heads multiply: fp32; bf16 on any device (on a CPU without AVX512-BF16 or AMX slower than fp32); fp16 on a GPU, with a scaled loss. Weights, losses, queues and memories stay fp32 [default: fp32]
+        precision: String = "fp32".into() => { value_name = "KIND", value_parser = ["fp32", "bf16", "fp16"], hide_possible_values = true };
+        /// The published name of --precision fp16 [default: false]
         use_fp16: bool = false => { value_name = "BOOL", value_parser = switch };
+        /// Compute the student's activations once more in the backward pass in place of keeping them: the memory of one block's activations, about a third more time, the same bits [default: false]
+        checkpoint_activations: bool = false => { value_name = "BOOL", value_parser = switch };
     }
     "Crops" {
         /// Side of the four large crops in pixels; a multiple of the patch size [default: 224]
@@ -198,6 +202,8 @@ options! {
         metrics_addr: String = DEFAULT_METRICS_ADDR.into() => { value_name = "ADDRESS" };
         /// Write TensorBoard's events into the folder tensorboard of the run every so many steps; 0 writes none [default: 10]
         tensorboard_every: u64 = 10;
+        /// Where the step is computed: `cpu`, `cuda` (the first GPU; the build needs CUDA=1 scripts/setup.sh), or `auto`, a GPU if there is one [default: auto]
+        device: String = "auto".into() => { value_name = "DEVICE", value_parser = ["cpu", "cuda", "auto"], hide_possible_values = true };
         /// Threads of the training step; 0 takes one per processor [default: 0]
         threads: usize = 0;
         /// WITHOUT EFFECT: the published trainer then takes the pictures of the first two classes alone; here the steps of an epoch follow from a set as a whole, so pack those two: make --data_path a folder of two class folders. MUGS_LOG=debug gives more log lines [default: false]
@@ -244,7 +250,9 @@ pub const FREE_ON_RESUME: &[&str] = &[
     "saveckp_freq",
     "metrics_addr",
     "tensorboard_every",
+    "device",
     "threads",
+    "checkpoint_activations",
     // Without effect on anything, or on what is computed.
     "strong_ratio",
     "debug",

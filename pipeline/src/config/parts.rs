@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use mugs_compute::loss::LossConfig;
-use mugs_compute::model::{Arch, ModelConfig};
+use mugs_compute::model::{Arch, ModelConfig, Precision};
 use mugs_compute::optim::OptimizerKind;
 use mugs_compute::schedule::{ScheduleConfig, Schedules, TeacherTemperature};
 use mugs_data::bad::OnBadSample;
@@ -37,7 +37,6 @@ impl RunConfig {
             "--size_crops and --global_crops_size are both {}: local crops must be of another size",
             self.size_crops
         );
-        self.check_precision()?;
         self.check_launch()?;
         ensure!(
             self.save_every_minutes.is_finite() && self.save_every_minutes >= 0.0,
@@ -52,14 +51,16 @@ impl RunConfig {
         Ok(())
     }
 
-    /// What is computed with: what is not built is refused.
-    fn check_precision(&self) -> Result<()> {
-        ensure!(
-            !self.use_fp16,
-            "--use_fp16 true: training runs on the CPU, which has no fp16; leave it out to compute in fp32, as the \
-             published recipes do"
-        );
-        Ok(())
+    /// What backbone and heads multiply. Under its published name fp16 may be asked for beside the default.
+    pub fn precision(&self) -> Result<Precision> {
+        let named: Precision = self.precision.parse().with_context(|| format!("--precision {}", self.precision))?;
+        match (self.use_fp16, named) {
+            (true, Precision::Bf16) => {
+                bail!("--use_fp16 true is --precision fp16, but --precision is bf16: choose one")
+            }
+            (true, _) => Ok(Precision::Fp16),
+            (false, named) => Ok(named),
+        }
     }
 
     /// The options of a launch on several processes.
@@ -97,6 +98,8 @@ impl RunConfig {
         model.use_bn_in_head = self.use_bn_in_head;
         model.norm_last_layer = self.norm_last_layer;
         model.loss_weights = [self.loss_weights[0], self.loss_weights[1], self.loss_weights[2]];
+        model.precision = self.precision()?;
+        model.checkpoint_activations = self.checkpoint_activations;
         model.mends = self.compute_mends();
         model.validate()?;
         Ok(model)
@@ -270,7 +273,10 @@ mod tests {
         let default = RunConfig::default;
         for (wrong, sentence) in [
             (RunConfig { optimizer: "adam".into(), ..default() }, "--optimizer adam"),
-            (RunConfig { use_fp16: true, ..default() }, "which has no fp16; leave it out to compute in fp32"),
+            (
+                RunConfig { use_fp16: true, precision: "bf16".into(), ..default() },
+                "--use_fp16 true is --precision fp16, but --precision is bf16",
+            ),
             (RunConfig { world_size: 8, ..default() }, "--world_size 8: one process trains so far; leave it out"),
             (RunConfig { world_size: 0, ..default() }, "--world_size 0: one process trains so far; leave it out"),
             (RunConfig { rank: 1, ..default() }, "--rank 1: one process trains so far"),

@@ -43,6 +43,7 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
         recipe.announce(&config)?;
     }
     crate::process::keep_freed_memory();
+    let device = crate::device::choose(&config)?;
     let data = data::find(&config)?;
     let signals = Signals::install()?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);
@@ -57,7 +58,7 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
             None => return Ok(stopped(&signals, "while the pictures were packed")),
         },
     };
-    let mut training = Training::open(config, &arguments.allow_drift, &set, folder)?;
+    let mut training = Training::open(config, &arguments.allow_drift, &set, folder, device)?;
     if training.is_done() {
         tracing::info!("nothing is left to do: step {} is done", training.steps_done());
         return Ok(ExitCode::SUCCESS);

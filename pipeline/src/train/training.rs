@@ -52,7 +52,13 @@ pub struct Training {
 
 impl Training {
     /// Goes on with the run in the folder, whose options may differ in what is `allowed`, or begins one.
-    pub fn open(mut config: RunConfig, allowed: &[Allowed], set: &ShardSet, folder: RunFolder) -> Result<Self> {
+    pub fn open(
+        mut config: RunConfig,
+        allowed: &[Allowed],
+        set: &ShardSet,
+        folder: RunFolder,
+        device: Device,
+    ) -> Result<Self> {
         let before = restore::restore(&folder, &config, allowed, set)?;
         if config.streams == 0 {
             config.streams =
@@ -65,7 +71,7 @@ impl Training {
         let mut kept = false;
         let (trainer, cursor, sums) = match before {
             Some(Found { checkpoint, path }) => {
-                let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &checkpoint.state)
+                let trainer = Trainer::resume(&model, &train, config.seed, device, &checkpoint.state)
                     .with_context(|| format!("cannot go on from {}", path.display()))?;
                 kept = path == folder.checkpoint();
                 let cursor = restore::cursor(&checkpoint)?;
@@ -73,7 +79,7 @@ impl Training {
                 (trainer, cursor, restore::sums(&checkpoint)?)
             }
             None => {
-                let trainer = Trainer::new(&model, &train, config.seed, Device::Cpu)?;
+                let trainer = Trainer::new(&model, &train, config.seed, device)?;
                 (trainer, Cursor::default(), EpochSums::default())
             }
         };

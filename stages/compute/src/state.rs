@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-use crate::optim::OptimizerKind;
+use crate::optim::{LossScaler, OptimizerKind};
 
 /// Tensors in the published state-dict order, by name without any prefix.
 pub type OrderedTensors = Vec<(String, Tensor)>;
@@ -25,6 +25,8 @@ pub struct TrainState {
     pub losses: Vec<(String, OrderedTensors)>,
     /// The optimiser's moments and rates.
     pub optimizer: OptimizerState,
+    /// With fp16 the scale of the loss.
+    pub scaler: Option<LossScaler>,
 }
 
 /// The optimiser's state by parameter name.

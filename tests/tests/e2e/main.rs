@@ -10,6 +10,7 @@ mod interop;
 mod killed;
 mod meters;
 mod pictures;
+mod precision;
 mod published;
 mod resume;
 mod support;

@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::value::{Opaque, Value};
 use super::{Checkpoint, MugsState, Position, optimizer};
+use crate::optim::LossScaler;
 use crate::state::{OrderedTensors, TrainState};
 
 /// Version of the entry `mugs`.
@@ -55,8 +56,25 @@ pub(super) fn to_value(checkpoint: &Checkpoint) -> Result<Value, LayoutError> {
         ),
     ];
     items.extend(state.losses.iter().map(|(name, tensors)| (name.clone(), named(tensors, ""))));
+    items.extend(state.scaler.map(|scaler| ("fp16_scaler".to_owned(), scaler_value(scaler))));
     items.push(("mugs".to_owned(), mugs_value(mugs, &state.optimizer.groups)?));
     Ok(Value::dict(items))
+}
+
+/// The state dict of PyTorch's `GradScaler`.
+fn scaler_value(scaler: LossScaler) -> Value {
+    let constants = LossScaler::CONSTANTS.map(|(name, value)| (name, Value::Float(value)));
+    let (interval, steps) = LossScaler::INTERVAL;
+    let counts = [(interval, Value::Int(steps)), ("_growth_tracker", Value::Int(scaler.growth_tracker))];
+    Value::dict([("scale", Value::Float(scaler.scale))].into_iter().chain(constants).chain(counts))
+}
+
+fn scaler(value: &Value) -> Result<LossScaler, LayoutError> {
+    let growth_tracker = natural(value, "fp16_scaler", "_growth_tracker")? as i64;
+    match value.get("scale") {
+        Some(Value::Float(scale)) => Ok(LossScaler { scale: *scale, growth_tracker }),
+        _ => Err(wrong("fp16_scaler.scale", "is no float")),
+    }
 }
 
 fn has_batch_norm(tensors: &OrderedTensors) -> bool {
@@ -136,6 +154,7 @@ pub(super) fn state(root: &Value, names: Vec<Vec<String>>) -> Result<TrainState,
         teacher_memory: memory_tensors("teacher_mem", root)?,
         losses: losses(root)?,
         optimizer: optimizer::from_value(get(root, "optimizer")?, names)?,
+        scaler: root.get("fp16_scaler").map(scaler).transpose()?,
     })
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Precision;
 use crate::Mends;
 
 /// The published sizes of the vision transformer, and the tiny one for small machines.
@@ -73,6 +74,12 @@ pub enum ConfigError {
     /// No optimiser has this name.
     #[error("optimizer `{name}` is unknown; choose adamw, sgd or lars")]
     UnknownOptimizer {
+        /// What was asked for.
+        name: String,
+    },
+    /// No precision has this name.
+    #[error("precision `{name}` is unknown; choose fp32, bf16 or fp16")]
+    UnknownPrecision {
         /// What was asked for.
         name: String,
     },
@@ -151,6 +158,11 @@ pub struct ModelConfig {
     /// (a quirk of the published code: the total is the sum of the losses over the sum of the weights), unless
     /// `mends.loss_weights` is set. Default 1, 1, 1.
     pub loss_weights: [f64; 3],
+    /// What the layers multiply. Default fp32.
+    pub precision: Precision,
+    /// Whether the student's backward pass computes each block's activations once more in place of keeping them. Default
+    /// false.
+    pub checkpoint_activations: bool,
     /// Which quirks of the published code are mended, in the network and in what trains it. Default none.
     pub mends: Mends,
 }
@@ -184,6 +196,8 @@ impl ModelConfig {
             use_bn_in_head: false,
             norm_last_layer: false,
             loss_weights: [1.0; 3],
+            precision: Precision::Fp32,
+            checkpoint_activations: false,
             mends: Mends::default(),
         }
     }

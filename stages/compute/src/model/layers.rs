@@ -1,6 +1,6 @@
 //! The layers that everything else is made of.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::init::Init;
 use super::params::Builder;
@@ -15,23 +15,28 @@ const SMALLEST_LENGTH: f64 = 1e-12;
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    /// What it multiplies in, and what it gives.
+    kind: Kind,
 }
 
 impl Linear {
     /// With a bias that starts at 0.
     pub(super) fn new(mut builder: Builder<'_>, inputs: i64, outputs: i64, init: Init) -> Linear {
         let weight = builder.param("weight", &[outputs, inputs], init);
-        Linear { weight, bias: Some(builder.param("bias", &[outputs], Init::Zeros)) }
+        Linear { weight, bias: Some(builder.param("bias", &[outputs], Init::Zeros)), kind: builder.kind() }
     }
 
     /// Without a bias.
     pub(super) fn unbiased(mut builder: Builder<'_>, inputs: i64, outputs: i64, init: Init) -> Linear {
-        Linear { weight: builder.param("weight", &[outputs, inputs], init), bias: None }
+        let weight = builder.param("weight", &[outputs, inputs], init);
+        Linear { weight, bias: None, kind: builder.kind() }
     }
 
     /// `[…, inputs]` to `[…, outputs]`.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        // Of the kind already, `to_kind` gives the tensor itself.
+        let bias = self.bias.as_ref().map(|bias| bias.to_kind(self.kind));
+        x.to_kind(self.kind).linear(&self.weight.to_kind(self.kind), bias)
     }
 }
 
@@ -48,10 +53,10 @@ impl LayerNorm {
         LayerNorm { weight, bias: builder.param("bias", &[width], Init::Zeros) }
     }
 
-    /// `[…, width]` to the same shape.
+    /// `[…, width]` to the same shape, float32.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let width = self.weight.size();
-        x.layer_norm(width, Some(&self.weight), Some(&self.bias), LAYER_NORM_EPSILON, false)
+        x.to_kind(Kind::Float).layer_norm(width, Some(&self.weight), Some(&self.bias), LAYER_NORM_EPSILON, false)
     }
 }
 
@@ -84,10 +89,10 @@ impl BatchNorm {
         }
     }
 
-    /// `[rows, width]` to the same shape; takes the batch into the running statistics.
+    /// `[rows, width]` to the same shape, float32; takes the batch into the running statistics.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let _ = self.num_batches_tracked.shallow_clone().g_add_scalar_(1);
-        x.batch_norm(
+        x.to_kind(Kind::Float).batch_norm(
             Some(&self.weight),
             Some(&self.bias),
             Some(&self.running_mean),
@@ -105,7 +110,9 @@ pub(super) fn gelu(x: &Tensor) -> Tensor {
     x.gelu("none")
 }
 
-/// `x` `[…, width]` with every row divided by its L2 norm.
+/// `x` `[…, width]` with every row divided by its L2 norm, float32.
 pub fn unit_length(x: &Tensor) -> Tensor {
+    let x = x.to_kind(Kind::Float);
+    let x = &x;
     x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(SMALLEST_LENGTH)
 }

@@ -6,11 +6,12 @@ mod init;
 mod last_layer;
 mod layers;
 mod params;
+mod precision;
 mod quantile;
 mod relation;
 mod vit;
 
-use tch::{Device, Tensor, no_grad_guard};
+use tch::{Device, TchError, Tensor, no_grad_guard};
 
 pub use config::{Arch, ConfigError, ModelConfig};
 pub use heads::{ContrastiveHead, GroupHead};
@@ -19,8 +20,9 @@ pub(crate) use init::Source;
 pub use last_layer::{LastLayer, LastLayerCall, LastLayerGradient, LastLayerShare};
 pub use layers::unit_length;
 pub use params::{Param, Params};
+pub use precision::Precision;
 pub use relation::RelationBlock;
-pub use vit::{Backbone, Block, Branch, DropPath, Site};
+pub use vit::{Backbone, Block, Branch, DropPath, Kept, Site};
 
 use crate::memory::Memory;
 use params::Builder;
@@ -46,6 +48,8 @@ pub struct Outputs {
     pub group: Option<Tensor>,
     /// Where the logits have no graph because the last layer's backward pass is by hand: what it needs.
     pub last_layer: Option<LastLayerCall>,
+    /// Where activations are computed once more: what [`Network::back`] needs. The graph begins at the blocks' outputs.
+    pub kept: Vec<Kept>,
     /// Mean patch tokens of the large crops, what a memory is filled with: `[large rows, D]`, never with a gradient. No
     /// rows where there are no large crops.
     pub patch_mean: Tensor,
@@ -55,6 +59,8 @@ pub struct Outputs {
 #[derive(Debug)]
 pub struct Network {
     role: Role,
+    /// Whether backward passes compute the blocks' activations once more.
+    recomputes: bool,
     params: Params,
     backbone: Backbone,
     instance: Option<ContrastiveHead>,
@@ -90,14 +96,15 @@ impl Network {
         config.validate()?;
         let predicts = role == Role::Student;
         let mut params = Params::default();
-        let mut builder = Builder::new(&mut params, predicts, source);
+        let mut builder = Builder::new(&mut params, predicts, source, config.precision.kind());
         let [instance, local_group, group] = config.heads();
         let contrastive = |builder: Builder<'_>, outputs| ContrastiveHead::new(builder, config, outputs, predicts);
         let backbone = Backbone::new(builder.at("backbone"), config);
         let instance = instance.then(|| contrastive(builder.at("instance_head"), config.instance_out_dim));
         let local_group = local_group.then(|| contrastive(builder.at("local_group_head"), config.local_group_out_dim));
         let group = group.then(|| GroupHead::new(builder.at("group_head"), config));
-        Ok(Network { role, params, backbone, instance, local_group, group })
+        let recomputes = predicts && config.checkpoint_activations;
+        Ok(Network { role, recomputes, params, backbone, instance, local_group, group })
     }
 
     /// Student or teacher.
@@ -125,17 +132,18 @@ impl Network {
         drop_path: &DropPath<'_>,
     ) -> Outputs {
         let _no_grad = (self.role == Role::Teacher).then(no_grad_guard);
-        let tokens = self.backbone.tokens_of_crops(global, drop_path, 0);
+        let mut kept = Vec::new();
+        let tokens = self.tokens(global, drop_path, 0, &mut kept);
         let patch_mean = {
             let _no_grad = no_grad_guard();
             self.backbone.patch_mean(&tokens)
         };
         let mut features = vec![self.features(&tokens, memory)];
         if let Some(local) = local {
-            let tokens = self.backbone.tokens_of_crops(local, drop_path, drop_path.crops_in(global.size()[0]));
+            let tokens = self.tokens(local, drop_path, drop_path.crops_in(global.size()[0]), &mut kept);
             features.push(self.features(&tokens, memory));
         }
-        self.heads(&features, patch_mean, self.role == Role::Teacher)
+        self.heads(&features, patch_mean, kept, self.role == Role::Teacher)
     }
 
     /// The outputs for equally sized crops `[n·B, 3, s, s]` alone, `large` ones or local ones, whose first has the number
@@ -149,13 +157,32 @@ impl Network {
         drop_path: &DropPath<'_>,
     ) -> Outputs {
         let _no_grad = (self.role == Role::Teacher).then(no_grad_guard);
-        let tokens = self.backbone.tokens_of_crops(crops, drop_path, first);
+        let mut kept = Vec::new();
+        let tokens = self.tokens(crops, drop_path, first, &mut kept);
         let features = self.features(&tokens, memory);
         let patch_mean = {
             let _no_grad = no_grad_guard();
             if large { self.backbone.patch_mean(&tokens) } else { features.class_token.narrow(0, 0, 0) }
         };
-        self.heads(&[features], patch_mean, true)
+        self.heads(&[features], patch_mean, kept, true)
+    }
+
+    /// The rest of the backward pass of a loss on outputs with `kept` tokens, with the forward pass's `drop_path`.
+    ///
+    /// # Errors
+    /// The library that computes gave up, for example for want of memory.
+    pub fn back(&self, kept: Vec<Kept>, drop_path: &DropPath<'_>) -> Result<(), TchError> {
+        kept.into_iter().try_for_each(|kept| self.backbone.back(kept, drop_path))
+    }
+
+    fn tokens(&self, crops: &Tensor, drop_path: &DropPath<'_>, first: usize, kept: &mut Vec<Kept>) -> Tensor {
+        if !self.recomputes {
+            return self.backbone.tokens_of_crops(crops, drop_path, first);
+        }
+        let of_crops = self.backbone.keep(crops, drop_path, first);
+        let tokens = of_crops.tokens().shallow_clone();
+        kept.push(of_crops);
+        tokens
     }
 
     fn features(&self, tokens: &Tensor, memory: Option<&Memory>) -> Features {
@@ -176,7 +203,7 @@ impl Network {
     }
 
     /// `by_hand`: no graph beyond the group head's unit vectors.
-    fn heads(&self, features: &[Features], patch_mean: Tensor, by_hand: bool) -> Outputs {
+    fn heads(&self, features: &[Features], patch_mean: Tensor, kept: Vec<Kept>, by_hand: bool) -> Outputs {
         let class_tokens: Vec<_> = features.iter().map(|features| &features.class_token).collect();
         let class_tokens = Tensor::cat(&class_tokens, 0);
         let relations: Vec<_> = features.iter().filter_map(|features| features.relation.as_ref()).collect();
@@ -188,6 +215,7 @@ impl Network {
             group: last_layer.as_ref().map(|call| call.logits.shallow_clone()).or_else(whole),
             last_layer: last_layer.filter(|_| self.role == Role::Student),
             patch_mean,
+            kept,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::init::{Init, Source};
 use crate::named::{LoadError, NamedTensors, copy_into};
@@ -81,19 +81,25 @@ pub(super) struct Builder<'a> {
     params: &'a mut Params,
     source: Source,
     trainable: bool,
+    kind: Kind,
     prefix: String,
 }
 
 impl<'a> Builder<'a> {
-    /// Adds to `params`, with initial values from `source` and the full name.
-    pub(super) fn new(params: &'a mut Params, trainable: bool, source: Source) -> Self {
-        Builder { params, source, trainable, prefix: String::new() }
+    /// Adds to `params`, with initial values from `source` and the full name. Layers multiply in `kind`.
+    pub(super) fn new(params: &'a mut Params, trainable: bool, source: Source, kind: Kind) -> Self {
+        Builder { params, source, trainable, kind, prefix: String::new() }
     }
 
     /// A builder for what lies under `name`.
     pub(super) fn at(&mut self, name: impl Display) -> Builder<'_> {
         let prefix = format!("{}{name}.", self.prefix);
-        Builder { params: self.params, source: self.source, trainable: self.trainable, prefix }
+        Builder { params: self.params, source: self.source, trainable: self.trainable, kind: self.kind, prefix }
+    }
+
+    /// What layers multiply in.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// A parameter that is trained where the network is.

@@ -2,15 +2,15 @@
 
 use tch::{Tensor, no_grad_guard};
 
-/// What a gradient is multiplied by so that its L2 norm is at most about `limit`: `limit / (norm + 1e-6)`, the published
+/// What a gradient of L2 norm `norm`, a scalar, is multiplied by so that it is at most about `limit`: `limit / (norm + 1e-6)`, the published
 /// coefficient, but at most 1; a scalar that stays on the device, so that nothing waits for it. A limit of 0 switches
 /// clipping off.
-pub fn factor(gradient: &Tensor, limit: f64) -> Option<Tensor> {
+pub fn factor(norm: &Tensor, limit: f64) -> Option<Tensor> {
     if limit == 0.0 {
         return None;
     }
     let _no_grad = no_grad_guard();
-    let coefficient = (gradient.norm() + 1e-6).reciprocal() * limit;
+    let coefficient = (norm + 1e-6).reciprocal() * limit;
     Some(coefficient.clamp_max(1.0))
 }
 
@@ -20,7 +20,7 @@ mod tests {
 
     fn values(gradient: &[f32], limit: f64) -> Vec<f32> {
         let gradient = Tensor::from_slice(gradient);
-        factor(&gradient, limit).map_or_else(|| gradient.copy(), |factor| &gradient * factor).try_into().unwrap()
+        factor(&gradient.norm(), limit).map_or_else(|| gradient.copy(), |factor| &gradient * factor).try_into().unwrap()
     }
 
     #[test]

@@ -7,9 +7,11 @@ mod kind;
 mod momentum;
 mod optimizer;
 mod pieces;
+mod scaler;
 
 pub use clip::factor;
 pub use groups::Group;
 pub use kind::OptimizerKind;
 pub use optimizer::{Follow, Optimizer};
 pub(crate) use pieces::pieces;
+pub use scaler::LossScaler;

@@ -65,6 +65,7 @@ impl Gathered {
             local_group: crop_major(&self.local_group),
             group: (!self.group.is_empty()).then(|| all(&self.group)),
             last_layer: None,
+            kept: Vec::new(),
             patch_mean: all(&self.teacher_means),
         };
         (outputs, all(&self.student_means), self.weak)

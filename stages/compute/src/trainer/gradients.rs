@@ -2,7 +2,6 @@
 
 use tch::{TchError, Tensor};
 
-use super::step::StepError;
 use crate::loss::Terms;
 use crate::model::{LastLayerGradient, Network};
 use crate::optim::Optimizer;
@@ -39,25 +38,15 @@ impl Gradients {
         self.by_hand = false;
     }
 
-    /// The backward pass of a part of one of `micro_batches` micro-batches. Consumes the losses: with them goes what the
-    /// backward pass needed.
-    pub(super) fn add(
-        &mut self,
-        terms: Terms,
-        student: &Network,
-        step: u64,
-        micro_batches: usize,
-    ) -> Result<(), StepError> {
+    /// The backward pass of a part, the total multiplied by `factor`. Consumes the losses: with them goes what the backward
+    /// pass needed.
+    pub(super) fn add(&mut self, terms: Terms, student: &Network, factor: f64) -> Result<(), TchError> {
         let Terms { total, last_layer, .. } = terms;
-        let (total, share) = match micro_batches {
-            1 => (total, 1.0),
-            _ => (total / micro_batches as f64, 1.0 / micro_batches as f64),
-        };
-        let failed = |source: TchError| StepError::Backward { step, source };
-        total.f_backward().map_err(failed)?;
-        if let (Some((of_part, factor)), Some(head)) = (last_layer, student.group_head()) {
+        let total = if factor == 1.0 { total } else { total * factor };
+        total.f_backward()?;
+        if let (Some((of_part, weight)), Some(head)) = (last_layer, student.group_head()) {
             let sum = self.last_layer.get_or_insert_with(|| LastLayerGradient::new(head.last_layer()));
-            sum.add(&of_part, factor * share);
+            sum.add(&of_part, weight * factor);
             self.by_hand = true;
         }
         Ok(())

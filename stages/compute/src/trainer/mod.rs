@@ -18,9 +18,9 @@ pub use crate::schedule::Rates;
 use crate::RowAges;
 use crate::loss::{Losses, Part};
 use crate::memory::{Memory, weak_rows};
-use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Role};
+use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Precision, Role};
 use crate::mutants::{self, Mutant};
-use crate::optim::{Follow, Optimizer, factor};
+use crate::optim::{Follow, LossScaler, Optimizer, factor};
 use average::Average;
 use gathered::Gathered;
 use gradients::Gradients;
@@ -39,6 +39,14 @@ pub struct Gradient<'a> {
     pub clipped: &'a Tensor,
 }
 
+/// Gradients in the optimiser's order, undefined where a parameter has none, and the norms of those that are defined. All
+/// are finite. After an overflow there are none.
+#[derive(Debug, Default)]
+struct Finite {
+    gradients: Vec<Tensor>,
+    norms: Vec<Tensor>,
+}
+
 type Watch<'a> = dyn FnMut(Gradient<'_>) + 'a;
 
 /// Student, teacher and all that training changes.
@@ -50,6 +58,8 @@ pub struct Trainer {
     memories: Option<[Memory; 2]>,
     losses: Losses,
     gradients: Gradients,
+    /// With fp16 alone.
+    scaler: Option<LossScaler>,
     optimizer: Optimizer,
     average: Average,
     /// Mean entropy of the last step's cluster targets, a scalar on the device.
@@ -94,6 +104,7 @@ impl Trainer {
             optimizer: Optimizer::new(config.optimizer, student.params(), config.patch_embed_lr_mult)
                 .mended(model.mends),
             gradients: Gradients::new(),
+            scaler: (model.precision == Precision::Fp16).then(LossScaler::default),
             average: Average::new(&teacher, &student),
             target_entropy: None,
             student,
@@ -146,11 +157,11 @@ impl Trainer {
         if mutants::active(Mutant::QueueFirst) {
             self.losses.update(&self.forward_teacher(&inputs[0]));
         }
-        let (gathered, report) = self.micro_batches(inputs, rates).inspect_err(|_| restore(&statistics))?;
+        let (gathered, report, gradients) = self.micro_batches(inputs, rates).inspect_err(|_| restore(&statistics))?;
         if mutants::active(Mutant::AverageFirst) {
             self.average.update(rates.momentum);
         }
-        self.update_weights(rates, watch);
+        self.update_weights(gradients, rates, watch);
         if !mutants::active(Mutant::AverageFirst) {
             self.average.update(rates.momentum);
         }
@@ -166,9 +177,14 @@ impl Trainer {
         Ok(report)
     }
 
-    /// Forward and backward passes of all micro-batches: the mean gradients add up, the mean losses are returned.
-    fn micro_batches(&mut self, inputs: &[StepInput], rates: &Rates) -> Result<(Gathered, StepReport), StepError> {
+    /// Forward and backward passes of all micro-batches: the mean losses and the mean gradients.
+    fn micro_batches(
+        &mut self,
+        inputs: &[StepInput],
+        rates: &Rates,
+    ) -> Result<(Gathered, StepReport, Finite), StepError> {
         self.gradients.clear(&self.optimizer);
+        let factor = self.scaler.map_or(1.0, |scaler| scaler.scale) / inputs.len() as f64;
         let mut gathered = Gathered::default();
         let mut reports = Vec::new();
         for input in inputs {
@@ -176,7 +192,8 @@ impl Trainer {
             let mut shares = Vec::new();
             let mut means = None;
             for part in self.parts(input) {
-                let student = self.forward_student(input, part);
+                let drop_path = self.drop_path(input);
+                let mut student = self.forward_student(input, part, &drop_path);
                 let terms = self.losses.forward_part(&student, &teacher, rates.teacher_temp, part);
                 let share = StepReport::read(&terms);
                 // The published code looks at the loss only after queues, centre and memories have taken the bad step
@@ -187,14 +204,42 @@ impl Trainer {
                 }
                 shares.push(share);
                 means.get_or_insert_with(|| student.patch_mean.shallow_clone());
+                let kept = std::mem::take(&mut student.kept);
                 drop(student);
-                self.gradients.add(terms, &self.student, input.step, inputs.len())?;
+                let added = self.gradients.add(terms, &self.student, factor);
+                let failed = |source| StepError::Backward { step: input.step, source };
+                added.and_then(|()| self.student.back(kept, &drop_path)).map_err(failed)?;
             }
             reports.push(StepReport::sum(&shares));
             let entropy = self.losses.target_entropy(&teacher, rates.teacher_temp);
             gathered.take(input, means.as_ref(), teacher, entropy);
         }
-        Ok((gathered, StepReport::mean(&reports)))
+        Ok((gathered, StepReport::mean(&reports), self.finite_gradients(inputs[0].step)?))
+    }
+
+    /// The gradients with their norms, if all are finite. Overflow of a scaled loss is no error but a step without
+    /// gradients, as the published trainer takes it: the scale is halved, and all but the weights moves on.
+    fn finite_gradients(&mut self, step: u64) -> Result<Finite, StepError> {
+        let gradients = self.gradients.sums(&self.student, &self.optimizer);
+        let _no_grad = no_grad_guard();
+        if let Some(scaler) = self.scaler {
+            for gradient in gradients.iter().filter(|gradient| gradient.defined()) {
+                let _ = gradient.shallow_clone().g_mul_scalar_(1.0 / scaler.scale);
+            }
+        }
+        let present = || gradients.iter().filter(|gradient| gradient.defined());
+        let norms: Vec<Tensor> = present().map(Tensor::norm).collect();
+        // One wait for the device.
+        let all = Vec::<f32>::try_from(Tensor::stack(&norms, 0)).unwrap_or_default();
+        let bad = all.iter().position(|norm| !norm.is_finite());
+        if let Some(scaler) = &mut self.scaler {
+            scaler.update(bad.is_some());
+            return Ok(if bad.is_some() { Finite::default() } else { Finite { gradients, norms } });
+        }
+        let Some(bad) = bad else { return Ok(Finite { gradients, norms }) };
+        let names = self.optimizer.names().zip(&gradients).filter(|(_, gradient)| gradient.defined());
+        let name = names.map(|(name, _)| name.to_owned()).nth(bad).unwrap_or_default();
+        Err(StepError::NonFiniteGradient { step, name })
     }
 
     /// How the teacher spreads images over clusters, at its temperature of the epoch; waits for the device. None without
@@ -262,13 +307,16 @@ impl Trainer {
         parts.map(|border| Some(Part { first: border[0], count: border[1] - border[0], all })).collect()
     }
 
-    fn forward_student(&self, input: &StepInput, part: Option<Part>) -> Outputs {
+    fn drop_path(&self, input: &StepInput) -> DropPath<'static> {
+        DropPath::of_step(self.seed, input.step as u32, input.positions.clone())
+    }
+
+    fn forward_student(&self, input: &StepInput, part: Option<Part>, drop_path: &DropPath<'_>) -> Outputs {
         let memory = self.memories.as_ref().map(|[student, _]| student);
-        let drop_path = DropPath::of_step(self.seed, input.step as u32, input.positions.clone());
         let on_device = |crops: Tensor| crops.to_device(self.device);
         let Some(Part { first, count, .. }) = part else {
             let local = input.local.as_ref().map(|local| local.to_device(self.device));
-            return self.student.forward(&on_device(input.of_student()), local.as_ref(), memory, &drop_path);
+            return self.student.forward(&on_device(input.of_student()), local.as_ref(), memory, drop_path);
         };
         let rows = |crops: &Tensor, first: usize| {
             on_device(crops.narrow(0, first as i64 * input.images(), count as i64 * input.images()))
@@ -277,16 +325,19 @@ impl Trainer {
             Some(local) if first >= STUDENT_GLOBAL => rows(local, first - STUDENT_GLOBAL),
             _ => rows(&input.of_student(), first),
         };
-        self.student.forward_crops(&crops, first < STUDENT_GLOBAL, first, memory, &drop_path)
+        self.student.forward_crops(&crops, first < STUDENT_GLOBAL, first, memory, drop_path)
     }
 
     /// Clipping and the optimiser.
-    fn update_weights(&mut self, rates: &Rates, mut watch: Option<&mut Watch<'_>>) {
-        let gradients = self.gradients.sums(&self.student, &self.optimizer);
+    fn update_weights(&mut self, gradients: Finite, rates: &Rates, mut watch: Option<&mut Watch<'_>>) {
+        let Finite { gradients, norms } = gradients;
         let limit = rates.clip_grad;
+        let mut norms = norms.into_iter();
         let global = mutants::active(Mutant::GlobalClip).then(|| mutants::factor_of_all(&gradients, limit));
         self.optimizer.step(rates.lr, rates.weight_decay, gradients, |name, raw| {
-            let factor = global.map(Tensor::from).or_else(|| factor(raw, limit));
+            // There is one for each gradient that is shown here.
+            let norm = norms.next();
+            let factor = global.map(Tensor::from).or_else(|| factor(&norm?, limit));
             if let Some(watch) = &mut watch {
                 let clipped = factor.as_ref().map_or_else(|| raw.shallow_clone(), |factor| raw * factor);
                 watch(Gradient { name, raw, clipped: &clipped });

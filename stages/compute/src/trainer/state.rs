@@ -48,6 +48,7 @@ impl Trainer {
             teacher_memory: memory(1),
             losses: losses.collect(),
             optimizer: self.optimizer.state(),
+            scaler: self.scaler,
         }
     }
 
@@ -57,6 +58,9 @@ impl Trainer {
     /// A tensor is missing or has another shape. Part of the state may then have been taken over.
     pub fn load(&mut self, state: &TrainState) -> Result<(), LoadError> {
         self.optimizer.load(&state.optimizer)?;
+        if let (Some(scaler), Some(stored)) = (&mut self.scaler, state.scaler) {
+            *scaler = stored;
+        }
         self.student.params().load(&by_name(&state.student), "")?;
         self.teacher.params().load(&by_name(&state.teacher), "")?;
         if let Some(memories) = &mut self.memories {

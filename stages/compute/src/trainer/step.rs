@@ -59,6 +59,17 @@ pub enum StepError {
         /// Each loss by its published name.
         terms: Vec<(&'static str, f64)>,
     },
+    /// A gradient is infinite or not a number, although the losses are finite.
+    #[error(
+        "the gradient of `{name}` is not finite at step {step}; nothing was updated: resume from the last checkpoint \
+             with a lower `lr`"
+    )]
+    NonFiniteGradient {
+        /// The step's number.
+        step: u64,
+        /// The parameter's published name.
+        name: String,
+    },
     /// The shapes of the input do not fit each other.
     #[error("the input of step {step} has {what} of shape {found:?}, which does not fit {images} images")]
     Input {

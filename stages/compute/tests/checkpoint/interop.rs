@@ -48,6 +48,7 @@ fn comes_back(original: &Checkpoint) {
     assert_eq!(back.mugs, original.mugs);
     assert_eq!((back.epoch, &back.state.optimizer.groups), (original.epoch, &original.state.optimizer.groups));
     assert_eq!(back.state.optimizer.kind, original.state.optimizer.kind);
+    assert_eq!(back.state.scaler, original.state.scaler);
     assert_eq!(back.state.optimizer.momentum.len(), original.state.optimizer.momentum.len());
     back.write(&second).unwrap();
     assert_eq!(std::fs::read(first).unwrap(), std::fs::read(second).unwrap());
@@ -106,9 +107,12 @@ def walk(at, value, out):
 root = torch.load(sys.argv[1], weights_only=True)
 out = []
 walk([], root, out)
+scaler = torch.amp.GradScaler("cpu")
+scaler.load_state_dict(root["fp16_scaler"])
 groups = [[type(g["betas"]).__name__, g["lr"], g["params"]] for g in root["optimizer"]["param_groups"]]
 print(json.dumps({"tensors": out, "seed": root["mugs"]["seed"], "types": {k: type(v).__name__ for k, v in root.items()},
-                  "args": root["args"], "groups": groups, "global_batch": root["mugs"]["global_batch"]}))
+                  "args": root["args"], "groups": groups, "global_batch": root["mugs"]["global_batch"],
+                  "scaler": [scaler.state_dict(), list(scaler.state_dict()) == list(root["fp16_scaler"])]}))
 "#;
 
 #[test]
@@ -133,6 +137,9 @@ fn opens_in_pytorch_with_weights_only() {
     assert_eq!(seen["args"]["global_crops_scale"], serde_json::json!([0.25, -70_000]));
     assert_eq!(seen["groups"][0][1], original.state.optimizer.groups[0].lr);
     assert_eq!(seen["groups"][0][0], "tuple");
+    let constants = serde_json::json!({ "scale": 4096.0, "growth_factor": 2.0, "backoff_factor": 0.5,
+        "growth_interval": 2000, "_growth_tracker": 17 });
+    assert_eq!(seen["scaler"], serde_json::json!([constants, true]));
 }
 
 /// PyTorch's own SGD takes our state over and steps from it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mugs_compute::checkpoint::{Checkpoint, MugsState, Value, load_value};
-use mugs_compute::optim::OptimizerKind;
+use mugs_compute::optim::{LossScaler, OptimizerKind};
 use mugs_compute::state::{GroupState, Moments, OptimizerState, OrderedTensors, TrainState};
 use sha2::{Digest, Sha256};
 use tch::Tensor;
@@ -45,6 +45,7 @@ pub fn checkpoint() -> Checkpoint {
             teacher_memory: tensors(&root, "teacher_mem", ""),
             losses: losses.iter().map(|name| ((*name).to_owned(), tensors(&root, name, ""))).collect(),
             optimizer: optimizer(root.get("optimizer").unwrap()),
+            scaler: Some(LossScaler { scale: 4096.0, growth_tracker: 17 }),
         },
         epoch: 2,
         args: vec![

@@ -8,6 +8,7 @@ mod accumulate;
 mod common;
 mod groups;
 mod mends;
+mod precision;
 mod published;
 mod run;
 mod runs;

@@ -79,6 +79,7 @@ pub fn start_of(use_bn_in_head: bool) -> TrainState {
         teacher_memory: under(&all, "teacher_mem."),
         losses: LOSS_NAMES.map(|name| (name.to_owned(), under(&all, &format!("{name}|")))).into(),
         optimizer: OptimizerState::default(),
+        scaler: None,
     }
 }
 

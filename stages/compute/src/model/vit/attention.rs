@@ -1,6 +1,6 @@
 //! Multi-head self-attention.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::model::ModelConfig;
 use crate::model::init::Init;
@@ -37,7 +37,7 @@ impl Attention {
     pub(super) fn weights(&self, x: &Tensor) -> Tensor {
         let [query, key, _] = self.query_key_value(x);
         let scale = 1.0 / (query.size()[3] as f64).sqrt();
-        (query.matmul(&key.transpose(-2, -1)) * scale).softmax(-1, None)
+        (query.matmul(&key.transpose(-2, -1)) * scale).softmax(-1, Kind::Float)
     }
 
     /// Three tensors `[N, heads, T, D / heads]`, views of one.

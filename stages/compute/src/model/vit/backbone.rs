@@ -35,6 +35,10 @@ impl Backbone {
         Backbone { embedding, blocks, norm, relation, mended_query: config.mends.memory_query }
     }
 
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// What goes into the first block: pixels `[N, 3, H, W]` to `[N, 1 + P, D]`.
     pub fn embed(&self, pixels: &Tensor) -> Tensor {
         self.embedding.forward(pixels)

@@ -1,6 +1,6 @@
 //! From pixels to tokens: patches, class token, positions.
 
-use tch::{IndexOp, Tensor};
+use tch::{IndexOp, Kind, Tensor};
 
 use crate::model::ModelConfig;
 use crate::model::init::Init;
@@ -20,6 +20,8 @@ pub(super) struct Embedding {
     bias: Tensor,
     grid: i64,
     patch_size: i64,
+    /// What the patches are multiplied in.
+    kind: Kind,
 }
 
 impl Embedding {
@@ -32,7 +34,7 @@ impl Embedding {
         let init = Init::framework_default(3 * patch * patch);
         let weight = proj.param("weight", &[width, 3, patch, patch], init);
         let bias = proj.param("bias", &[width], init);
-        Embedding { cls_token, pos_embed, weight, bias, grid, patch_size: patch }
+        Embedding { cls_token, pos_embed, weight, bias, grid, patch_size: patch, kind: config.precision.kind() }
     }
 
     /// Normalised pixels `[N, 3, H, W]` to tokens `[N, 1 + P, D]`. Rows and columns beyond the last whole patch are
@@ -40,8 +42,9 @@ impl Embedding {
     pub(super) fn forward(&self, pixels: &Tensor) -> Tensor {
         let (samples, height, width) = (pixels.size()[0], pixels.size()[2], pixels.size()[3]);
         let stride = [self.patch_size; 2];
-        let patches = pixels.conv2d(&self.weight, Some(&self.bias), stride, [0; 2], [1; 2], 1);
-        let patches = patches.flatten(2, 3).transpose(1, 2);
+        let [pixels, weight, bias] = [pixels, &self.weight, &self.bias].map(|tensor| tensor.to_kind(self.kind));
+        let patches = pixels.conv2d(&weight, Some(&bias), stride, [0; 2], [1; 2], 1);
+        let patches = patches.to_kind(Kind::Float).flatten(2, 3).transpose(1, 2);
         let cls_token = self.cls_token.expand([samples, -1, -1], false);
         Tensor::cat(&[cls_token, patches], 1) + self.positions(height, width)
     }

@@ -8,7 +8,9 @@ mod backbone;
 mod block;
 mod drop_path;
 mod embed;
+mod recompute;
 
 pub use backbone::Backbone;
 pub use block::Block;
 pub use drop_path::{Branch, DropPath, Site};
+pub use recompute::Kept;
