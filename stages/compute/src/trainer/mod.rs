@@ -28,6 +28,9 @@ use gradients::Gradients;
 /// Large crops of each image that the student sees.
 const STUDENT_GLOBAL: usize = 2;
 
+/// Below so many images, a large crop of each has too few tokens to keep a processor busy.
+const FEW_IMAGES: i64 = 3;
+
 /// The gradient of one parameter on its way to the optimiser, for tests and debugging.
 #[derive(Debug)]
 pub struct Gradient<'a> {
@@ -295,14 +298,18 @@ impl Trainer {
     }
 
     /// Which student crops go through the network together, so that only their activations are kept at a time: each
-    /// large crop, then either half of the local ones. None stands for all: a BatchNorm must see them together.
+    /// large crop, then either half of the local ones; of few images both large ones, then all local ones, since products
+    /// of few rows are slow. None stands for all: a BatchNorm must see them together.
     fn parts(&self, input: &StepInput) -> Vec<Option<Part>> {
         if self.student.params().buffers().next().is_some() {
             return vec![None];
         }
         let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
         let (all, middle) = (STUDENT_GLOBAL + local, STUDENT_GLOBAL + local.div_ceil(2));
-        let borders = [0, 1, STUDENT_GLOBAL, middle, all];
+        let borders = match input.images() {
+            ..FEW_IMAGES => vec![0, STUDENT_GLOBAL, all],
+            _ => vec![0, 1, STUDENT_GLOBAL, middle, all],
+        };
         let parts = borders.windows(2).filter(|border| border[0] < border[1]);
         parts.map(|border| Some(Part { first: border[0], count: border[1] - border[0], all })).collect()
     }
