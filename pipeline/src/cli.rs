@@ -33,7 +33,7 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Classify pictures by their neighbours' classes, with a network's class tokens as features
     Knn(KnnArgs),
-    /// List the published runs that --recipe knows: their options and what came out of them
+    /// List the runs that --recipe knows: their options, and what came out of the published ones
     Recipes(RecipesArgs),
 }
 

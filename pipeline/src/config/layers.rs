@@ -8,7 +8,7 @@ use clap::Args;
 use mugs_simd::Level;
 use toml::{Table, Value};
 
-use super::recipes::{self, Recipe};
+use super::recipes::{self, Named};
 use super::values::{self, RECIPE};
 use super::{Assignment, Flags, RunConfig};
 
@@ -20,7 +20,7 @@ pub struct Sources {
     pub config: Option<PathBuf>,
     /// The options of a published run.
     #[arg(long, value_name = "NAME", value_parser = recipes::named, help = recipes::help())]
-    pub recipe: Option<&'static Recipe>,
+    pub recipe: Option<Named>,
     /// Any option by its name, with a value as TOML has it or a bare word (--set lr=1e-3 --set arch=vit_base); the option's own flag overrides it. In the environment: MUGS_LR=1e-3
     #[arg(long, value_name = "OPTION=VALUE")]
     pub set: Vec<Assignment>,
@@ -35,7 +35,7 @@ pub struct Resolved {
     /// All options.
     pub config: RunConfig,
     /// The recipe that they began with.
-    pub recipe: Option<&'static Recipe>,
+    pub recipe: Option<Named>,
 }
 
 impl Sources {
@@ -71,7 +71,7 @@ impl Sources {
             (None, None) => None,
         };
         let mut table = Table::try_from(base)?;
-        table.extend(recipe.map(Recipe::table).transpose()?.unwrap_or_default());
+        table.extend(recipe.as_ref().map(Named::table).transpose()?.unwrap_or_default());
         layers.into_iter().for_each(|layer| table.extend(layer));
         let mut config: RunConfig = table.try_into()?;
         self.options.clone().apply(&mut config);
@@ -172,7 +172,7 @@ pub(super) mod tests {
         let arguments =
             ["--config", &path, "--set", "weight_decay=0.5", "--set", "clip-grad=2", "--set", "seed=7", "--seed", "8"];
         let Resolved { config, recipe } = resolved_in(&environment, &arguments).unwrap();
-        assert_eq!(recipe.map(|recipe| recipe.name), Some("vit_base_400ep"));
+        assert_eq!(recipe.map(|recipe| recipe.name()), Some("vit_base_400ep"));
         let expected = RunConfig {
             // The recipe over the defaults.
             arch: "vit_base".into(),

@@ -1,4 +1,4 @@
-//! The published runs: their options, and what came out of them.
+//! Options under a name: those of the published runs, with what came out of them, and of a small run of our own.
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -113,13 +113,73 @@ pub static RECIPES: [Recipe; 5] = [
     },
 ];
 
+/// A run for machines without a GPU.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SmallRecipe {
+    /// What `--recipe` calls it.
+    pub name: &'static str,
+    /// What it trains on, for how long, and what comes out.
+    pub about: &'static str,
+    /// The options, TOML with comments.
+    pub options: &'static str,
+}
+
+/// All small recipes.
+pub static SMALL_RECIPES: [SmallRecipe; 1] = [SmallRecipe {
+    name: "cifar10_small",
+    about: "CIFAR-10 on two processors in about half an hour: scripts/cifar10.sh packs it, trains and measures",
+    options: include_str!("../../../examples/cifar10_small.toml"),
+}];
+
+/// What `--recipe` names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Named {
+    /// A published run.
+    Published(&'static Recipe),
+    /// A small one.
+    Small(&'static SmallRecipe),
+}
+
 /// The recipe of this name.
-pub fn named(name: &str) -> Result<&'static Recipe> {
-    match RECIPES.iter().find(|recipe| recipe.name == name) {
-        Some(recipe) => Ok(recipe),
+pub fn named(name: &str) -> Result<Named> {
+    let published = RECIPES.iter().map(Named::Published);
+    let all: Vec<Named> = published.chain(SMALL_RECIPES.iter().map(Named::Small)).collect();
+    match all.iter().find(|recipe| recipe.name() == name) {
+        Some(recipe) => Ok(*recipe),
         None => {
-            let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
+            let names: Vec<&str> = all.iter().map(|recipe| recipe.name()).collect();
             bail!("there is no recipe `{name}`, but {}", names.join(", "))
+        }
+    }
+}
+
+impl Named {
+    /// The name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Named::Published(recipe) => recipe.name,
+            Named::Small(recipe) => recipe.name,
+        }
+    }
+
+    /// The options that the recipe sets.
+    pub fn table(&self) -> Result<Table> {
+        match self {
+            Named::Published(recipe) => recipe.table(),
+            Named::Small(recipe) => Ok(toml::from_str(recipe.options)?),
+        }
+    }
+
+    /// Says at the start of a run what it follows, and where it departs from it.
+    pub fn announce(&self, config: &RunConfig) -> Result<()> {
+        match self {
+            Named::Published(recipe) => recipe.announce(config),
+            Named::Small(recipe) => {
+                let changed = departures(&self.table()?, config)?;
+                let but = if changed.is_empty() { String::new() } else { format!(", but with {}", changed.join(", ")) };
+                tracing::info!("recipe {}{but}", recipe.name);
+                Ok(())
+            }
         }
     }
 }
@@ -130,8 +190,10 @@ pub fn help() -> String {
         RECIPES.iter().map(|r| format!("{} ({:.1} / {:.1} %, {})", r.name, r.knn, r.linear, r.pictures())).collect();
     format!(
         "The options of a published run; file, environment and flags override them. With its accuracy on ImageNet-1K \
-         (k-NN / linear) and its pictures a step: {}. `mugs-pipeline recipes` lists what each sets",
-        recipes.join(", ")
+         (k-NN / linear) and its pictures a step: {}. Beside these {}, a run for two processors. `mugs-pipeline recipes` \
+         lists what each sets",
+        recipes.join(", "),
+        SMALL_RECIPES[0].name
     )
 }
 
@@ -152,24 +214,13 @@ impl Recipe {
     /// Says at the start of a run what it follows, and where it departs from it.
     pub fn announce(&self, config: &RunConfig) -> Result<()> {
         let Self { name, knn, linear, .. } = self;
-        let changed = self.departures(config)?;
+        let changed = departures(&self.table()?, config)?;
         let but = if changed.is_empty() { String::new() } else { format!(", but with {}", changed.join(", ")) };
         tracing::info!("recipe {name} ({knn:.1} / {linear:.1} % of ImageNet-1K by k-NN / linear, as published){but}");
         if let Some(warning) = self.other_batch(config) {
             tracing::warn!("{warning}");
         }
         Ok(())
-    }
-
-    /// The recipe's options that have other values in a run, as `epochs = 3 (100)`.
-    fn departures(&self, config: &RunConfig) -> Result<Vec<String>> {
-        let now = Table::try_from(config)?;
-        let table = self.table()?;
-        let changed = table.iter().filter_map(|(name, value)| {
-            let now = now.get(name).filter(|now| *now != value)?;
-            Some(format!("{name} = {now} ({value})"))
-        });
-        Ok(changed.collect())
     }
 
     /// What keeps the published batch, if this run has another: as many micro-batches as make it up, each at most as
@@ -189,6 +240,16 @@ impl Recipe {
             published / each
         ))
     }
+}
+
+/// A recipe's options that have other values in a run, as `epochs = 3 (100)`.
+fn departures(recipe: &Table, config: &RunConfig) -> Result<Vec<String>> {
+    let now = Table::try_from(config)?;
+    let changed = recipe.iter().filter_map(|(name, value)| {
+        let now = now.get(name).filter(|now| *now != value)?;
+        Some(format!("{name} = {now} ({value})"))
+    });
+    Ok(changed.collect())
 }
 
 /// The options in one line, as a TOML file has them.
@@ -245,8 +306,18 @@ mod tests {
     }
 
     #[test]
+    fn small_recipes_set_options_that_exist_to_what_is_valid() {
+        for recipe in &SMALL_RECIPES {
+            let config = resolved(&["--recipe", recipe.name]).unwrap();
+            config.check().unwrap();
+            // Every option of the file arrived.
+            assert_eq!(departures(&named(recipe.name).unwrap().table().unwrap(), &config).unwrap(), [""; 0]);
+        }
+    }
+
+    #[test]
     fn another_batch_is_warned_of_with_the_way_out() {
-        let recipe = named("vit_base_400ep").unwrap();
+        let Named::Published(recipe) = named("vit_base_400ep").unwrap() else { panic!() };
         let with = |batch_size_per_gpu, accumulate| {
             recipe.other_batch(&RunConfig { batch_size_per_gpu, accumulate, ..RunConfig::default() })
         };
@@ -265,9 +336,9 @@ mod tests {
 
     #[test]
     fn departures_are_named_with_what_the_recipe_has() {
-        let recipe = named("vit_small_300ep").unwrap();
+        let recipe = named("vit_small_300ep").unwrap().table().unwrap();
         let config = resolved(&["--recipe", "vit_small_300ep", "--epochs", "3", "--seed", "5"]).unwrap();
-        assert_eq!(recipe.departures(&config).unwrap(), ["epochs = 3 (300)"]);
+        assert_eq!(departures(&recipe, &config).unwrap(), ["epochs = 3 (300)"]);
         let error = named("vit_huge").unwrap_err().to_string();
         assert!(error.starts_with("there is no recipe `vit_huge`, but vit_small_100ep, "), "{error}");
     }

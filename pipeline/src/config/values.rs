@@ -76,7 +76,7 @@ pub(super) fn fits(name: &str, value: &Value) -> Result<()> {
 fn value(name: &str, text: &str) -> Result<Value> {
     known(name)?;
     if name == RECIPE {
-        return Ok(Value::String(recipes::named(text)?.name.to_owned()));
+        return Ok(Value::String(recipes::named(text)?.name().to_owned()));
     }
     let default = defaults()?.remove(name).with_context(|| format!("`{name}` has no default"))?;
     let value = read(&default, text).ok_or_else(|| anyhow!("{name} should be {}, not `{text}`", kind(&default)))?;

@@ -31,7 +31,10 @@ fn recipes_are_listed_for_people_and_machines() {
     let json = pipeline(&["recipes", "--format", "json"]);
     let recipes: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let names: Vec<&str> = recipes.as_array().unwrap().iter().map(|recipe| recipe["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["vit_small_100ep", "vit_small_300ep", "vit_small_800ep", "vit_base_400ep", "vit_large_250ep"]);
+    let published = ["vit_small_100ep", "vit_small_300ep", "vit_small_800ep", "vit_base_400ep", "vit_large_250ep"];
+    assert_eq!((&names[..5], &names[5..]), (&published[..], &["cifar10_small"][..]));
+    assert_eq!(recipes[5]["options"]["arch"], "vit_tiny");
+    assert!(listed.contains("\ncifar10_small: CIFAR-10 on two processors"), "{listed}");
     let large = &recipes[4];
     assert_eq!((large["knn"].as_f64(), large["linear"].as_f64()), (Some(80.3), Some(82.1)));
     assert_eq!((large["global_batch"].as_u64(), &large["gpus"]), (Some(640), &serde_json::Value::Null));
