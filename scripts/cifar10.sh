@@ -30,7 +30,7 @@ fi
 take() { # PART CLASS-PICTURES NAME
     [ -e "$dir/$3/manifest.json" ] && return
     say "packs $3: $2 pictures of each class of $1"
-    (cd "$pictures/$1" && for class in */; do find "$class" -type f | sort | head -n "$2"; done) >"$dir/$3.list"
+    (cd "$pictures/$1" && for class in */; do find "$class" -type f | sort | sed -n "1,$2p"; done) >"$dir/$3.list"
     rm -rf "${dir:?}/$3" "$dir/$3.pictures"
     mkdir "$dir/$3.pictures"
     (cd "$pictures/$1" && tar -cf - -T "$dir/$3.list") | tar -xf - -C "$dir/$3.pictures"
