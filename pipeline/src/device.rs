@@ -9,8 +9,24 @@ use crate::config::RunConfig;
 /// The part of libtorch that computes on GPUs. It is loaded when a GPU is wanted, so that one binary runs everywhere.
 const LIBRARY: &std::ffi::CStr = c"libtorch_cuda.so";
 
+/// A device, and what is worth saying about the choice.
+#[derive(Debug)]
+pub struct Chosen {
+    /// Where the step is computed.
+    pub device: Device,
+    remarks: Vec<String>,
+}
+
+impl Chosen {
+    /// Says it, once the run has a log.
+    pub fn announce(&self) {
+        self.remarks.iter().for_each(|remark| tracing::info!("{remark}"));
+    }
+}
+
 /// The device that `--device` asks for. To be called before anything else of libtorch, which looks for GPUs only once.
-pub fn choose(config: &RunConfig) -> Result<Device> {
+pub fn choose(config: &RunConfig) -> Result<Chosen> {
+    let mut remarks = Vec::new();
     let device = match config.device.as_str() {
         "cpu" => Device::Cpu,
         "cuda" => match cuda() {
@@ -18,7 +34,7 @@ pub fn choose(config: &RunConfig) -> Result<Device> {
             Err(missing) => bail!("--device cuda: {missing}; --device cpu trains without a GPU"),
         },
         "auto" => cuda().unwrap_or_else(|missing| {
-            tracing::info!("computes on the CPU: {missing}");
+            remarks.push(format!("computes on the CPU: {missing}"));
             Device::Cpu
         }),
         other => bail!("--device {other} is neither cpu, cuda nor auto"),
@@ -29,9 +45,9 @@ pub fn choose(config: &RunConfig) -> Result<Device> {
          recipes do"
     );
     if config.precision()? != Precision::Fp32 {
-        tracing::info!("backbone and heads multiply in {}", config.precision()?);
+        remarks.push(format!("backbone and heads multiply in {}", config.precision()?));
     }
-    Ok(device)
+    Ok(Chosen { device, remarks })
 }
 
 /// The first GPU, or in words what is missing.
@@ -66,7 +82,8 @@ mod tests {
     #[test]
     fn what_a_device_cannot_do_is_said() {
         let asked = |device: &str, precision: &str| {
-            choose(&RunConfig { device: device.into(), precision: precision.into(), ..RunConfig::default() })
+            let config = RunConfig { device: device.into(), precision: precision.into(), ..RunConfig::default() };
+            choose(&config).map(|chosen| chosen.device)
         };
         assert_eq!(asked("cpu", "fp32").unwrap(), Device::Cpu);
         assert_eq!(asked("cpu", "bf16").unwrap(), Device::Cpu);

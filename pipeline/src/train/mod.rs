@@ -43,13 +43,14 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
         recipe.announce(&config)?;
     }
     crate::process::keep_freed_memory();
-    let device = crate::device::choose(&config)?;
+    let chosen = crate::device::choose(&config)?;
     let data = data::find(&config)?;
     let signals = Signals::install()?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);
     let folder = RunFolder::open(Path::new(&config.output_dir))?;
     train_log::TRAIN_LOG.open(folder.path());
     train_log::start();
+    chosen.announce();
 
     let set = match data {
         Data::Set(set) => set,
@@ -58,7 +59,7 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
             None => return Ok(stopped(&signals, "while the pictures were packed")),
         },
     };
-    let mut training = Training::open(config, &arguments.allow_drift, &set, folder, device)?;
+    let mut training = Training::open(config, &arguments.allow_drift, &set, folder, chosen.device)?;
     if training.is_done() {
         tracing::info!("nothing is left to do: step {} is done", training.steps_done());
         return Ok(ExitCode::SUCCESS);
