@@ -4,6 +4,7 @@ mod average;
 mod config;
 mod gathered;
 mod gradients;
+mod passes;
 mod state;
 mod step;
 
@@ -16,20 +17,14 @@ pub use step::{ClusterEntropy, StepError, StepInput, StepReport};
 pub use crate::schedule::Rates;
 
 use crate::RowAges;
-use crate::loss::{Losses, Part};
+use crate::loss::Losses;
 use crate::memory::{Memory, weak_rows};
-use crate::model::{ConfigError, DropPath, ModelConfig, Network, Outputs, Precision, Role};
+use crate::model::{ConfigError, ModelConfig, Network, Precision, Role};
 use crate::mutants::{self, Mutant};
 use crate::optim::{Follow, LossScaler, Optimizer, factor};
 use average::Average;
-use gathered::Gathered;
 use gradients::Gradients;
-
-/// Large crops of each image that the student sees.
-const STUDENT_GLOBAL: usize = 2;
-
-/// Below so many images, a large crop of each has too few tokens to keep a processor busy.
-const FEW_IMAGES: i64 = 3;
+use passes::{Finite, restore};
 
 /// The gradient of one parameter on its way to the optimiser, for tests and debugging.
 #[derive(Debug)]
@@ -40,14 +35,6 @@ pub struct Gradient<'a> {
     pub raw: &'a Tensor,
     /// After clipping.
     pub clipped: &'a Tensor,
-}
-
-/// Gradients in the optimiser's order, undefined where a parameter has none, and the norms of those that are defined. All
-/// are finite. After an overflow there are none.
-#[derive(Debug, Default)]
-struct Finite {
-    gradients: Vec<Tensor>,
-    norms: Vec<Tensor>,
 }
 
 type Watch<'a> = dyn FnMut(Gradient<'_>) + 'a;
@@ -180,71 +167,6 @@ impl Trainer {
         Ok(report)
     }
 
-    /// Forward and backward passes of all micro-batches: the mean losses and the mean gradients.
-    fn micro_batches(
-        &mut self,
-        inputs: &[StepInput],
-        rates: &Rates,
-    ) -> Result<(Gathered, StepReport, Finite), StepError> {
-        self.gradients.clear(&self.optimizer);
-        let factor = self.scaler.map_or(1.0, |scaler| scaler.scale) / inputs.len() as f64;
-        let mut gathered = Gathered::default();
-        let mut reports = Vec::new();
-        for input in inputs {
-            let teacher = self.forward_teacher(input);
-            let mut shares = Vec::new();
-            let mut means = None;
-            for part in self.parts(input) {
-                let drop_path = self.drop_path(input);
-                let mut student = self.forward_student(input, part, &drop_path);
-                let terms = self.losses.forward_part(&student, &teacher, rates.teacher_temp, part);
-                let share = StepReport::read(&terms);
-                // The published code looks at the loss only after queues, centre and memories have taken the bad step
-                // in.
-                if !share.is_finite() {
-                    let StepReport { total, terms } = share;
-                    return Err(StepError::NonFinite { step: input.step, total, terms });
-                }
-                shares.push(share);
-                means.get_or_insert_with(|| student.patch_mean.shallow_clone());
-                let kept = std::mem::take(&mut student.kept);
-                drop(student);
-                let added = self.gradients.add(terms, &self.student, factor);
-                let failed = |source| StepError::Backward { step: input.step, source };
-                added.and_then(|()| self.student.back(kept, &drop_path)).map_err(failed)?;
-            }
-            reports.push(StepReport::sum(&shares));
-            let entropy = self.losses.target_entropy(&teacher, rates.teacher_temp);
-            gathered.take(input, means.as_ref(), teacher, entropy);
-        }
-        Ok((gathered, StepReport::mean(&reports), self.finite_gradients(inputs[0].step)?))
-    }
-
-    /// The gradients with their norms, if all are finite. Overflow of a scaled loss is no error but a step without
-    /// gradients, as the published trainer takes it: the scale is halved, and all but the weights moves on.
-    fn finite_gradients(&mut self, step: u64) -> Result<Finite, StepError> {
-        let gradients = self.gradients.sums(&self.student, &self.optimizer);
-        let _no_grad = no_grad_guard();
-        if let Some(scaler) = self.scaler {
-            for gradient in gradients.iter().filter(|gradient| gradient.defined()) {
-                let _ = gradient.shallow_clone().g_mul_scalar_(1.0 / scaler.scale);
-            }
-        }
-        let present = || gradients.iter().filter(|gradient| gradient.defined());
-        let norms: Vec<Tensor> = present().map(Tensor::norm).collect();
-        // One wait for the device.
-        let all = Vec::<f32>::try_from(Tensor::stack(&norms, 0)).unwrap_or_default();
-        let bad = all.iter().position(|norm| !norm.is_finite());
-        if let Some(scaler) = &mut self.scaler {
-            scaler.update(bad.is_some());
-            return Ok(if bad.is_some() { Finite::default() } else { Finite { gradients, norms } });
-        }
-        let Some(bad) = bad else { return Ok(Finite { gradients, norms }) };
-        let names = self.optimizer.names().zip(&gradients).filter(|(_, gradient)| gradient.defined());
-        let name = names.map(|(name, _)| name.to_owned()).nth(bad).unwrap_or_default();
-        Err(StepError::NonFiniteGradient { step, name })
-    }
-
     /// How the teacher spreads images over clusters, at its temperature of the epoch; waits for the device. None without
     /// the group loss.
     pub fn cluster_entropy(&self, teacher_temp: f64) -> Option<ClusterEntropy> {
@@ -286,55 +208,6 @@ impl Trainer {
         self.device
     }
 
-    /// All running statistics, each with a copy of what it is now.
-    fn statistics(&self) -> Vec<(Tensor, Tensor)> {
-        let buffers = self.student.params().buffers().chain(self.teacher.params().buffers());
-        buffers.map(|buffer| (buffer.shallow_clone(), buffer.copy())).collect()
-    }
-
-    fn forward_teacher(&self, input: &StepInput) -> Outputs {
-        let memory = self.memories.as_ref().map(|[_, teacher]| teacher);
-        self.teacher.forward(&input.of_teacher().to_device(self.device), None, memory, &DropPath::off())
-    }
-
-    /// Which student crops go through the network together, so that only their activations are kept at a time: each
-    /// large crop, then either half of the local ones; of few images both large ones, then all local ones, since products
-    /// of few rows are slow. None stands for all: a BatchNorm must see them together.
-    fn parts(&self, input: &StepInput) -> Vec<Option<Part>> {
-        if self.student.params().buffers().next().is_some() {
-            return vec![None];
-        }
-        let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
-        let (all, middle) = (STUDENT_GLOBAL + local, STUDENT_GLOBAL + local.div_ceil(2));
-        let borders = match input.images() {
-            ..FEW_IMAGES => vec![0, STUDENT_GLOBAL, all],
-            _ => vec![0, 1, STUDENT_GLOBAL, middle, all],
-        };
-        let parts = borders.windows(2).filter(|border| border[0] < border[1]);
-        parts.map(|border| Some(Part { first: border[0], count: border[1] - border[0], all })).collect()
-    }
-
-    fn drop_path(&self, input: &StepInput) -> DropPath<'static> {
-        DropPath::of_step(self.seed, input.step as u32, input.positions.clone())
-    }
-
-    fn forward_student(&self, input: &StepInput, part: Option<Part>, drop_path: &DropPath<'_>) -> Outputs {
-        let memory = self.memories.as_ref().map(|[student, _]| student);
-        let on_device = |crops: Tensor| crops.to_device(self.device);
-        let Some(Part { first, count, .. }) = part else {
-            let local = input.local.as_ref().map(|local| local.to_device(self.device));
-            return self.student.forward(&on_device(input.of_student()), local.as_ref(), memory, drop_path);
-        };
-        let rows = |crops: &Tensor, first: usize| {
-            on_device(crops.narrow(0, first as i64 * input.images(), count as i64 * input.images()))
-        };
-        let crops = match &input.local {
-            Some(local) if first >= STUDENT_GLOBAL => rows(local, first - STUDENT_GLOBAL),
-            _ => rows(&input.of_student(), first),
-        };
-        self.student.forward_crops(&crops, first < STUDENT_GLOBAL, first, memory, drop_path)
-    }
-
     /// Clipping and the optimiser.
     fn update_weights(&mut self, gradients: Finite, rates: &Rates, mut watch: Option<&mut Watch<'_>>) {
         let Finite { gradients, norms } = gradients;
@@ -361,13 +234,5 @@ impl Trainer {
         let Some([student, teacher]) = &mut self.memories else { return };
         student.write(&weak_rows(student_means, weak));
         teacher.write(teacher_means);
-    }
-}
-
-/// Puts running statistics back to what they were.
-fn restore(statistics: &[(Tensor, Tensor)]) {
-    let _no_grad = no_grad_guard();
-    for (buffer, before) in statistics {
-        buffer.shallow_clone().copy_(before);
     }
 }
