@@ -213,16 +213,24 @@ options! {
         /// Quirks of the published code to mend, which changes the run; several by spaces, commas or --fix again. No name, no mend [default: none]
         fix: Vec<Fix> = Vec::new() => { value_name = "NAME", num_args = 0.., value_delimiter = ',' };
     }
-    "Launch (taken so that published command lines work; one process trains so far)" {
-        /// Number of processes that train together; only 1 so far [default: 1]
-        world_size: u32 = 1;
-        /// Number of this process among them; only 0 so far [default: 0]
+    "Launch" {
+        /// Start and supervise so many processes on this host, which train together; 0 starts none, and leaves it to a launcher (torchrun, srun, mpirun) or to one process [default: 0]
+        nproc: usize = 0 => { value_name = "N" };
+        /// What carries gradients and memories between ranks: gloo, nccl (GPUs alone), or auto, nccl on GPUs [default: auto]
+        backend: String = "auto".into() => { value_name = "NAME", value_parser = ["auto", "gloo", "nccl"], hide_possible_values = true };
+        /// Seconds after which a rank that does not answer, or does not come to where the others wait, ends the run on all ranks [default: 300]
+        sync_timeout: f64 = 300.0 => { value_name = "SECONDS" };
+        /// MiB of gradients that go to the other ranks at a time; one such buffer is kept per bucket [default: 25]
+        bucket_mb: f64 = 25.0 => { value_name = "MIB" };
+        /// Number of processes that train together, where no launcher says it in the environment; 0 takes the launcher's, or 1 [default: 0]
+        world_size: u32 = 0;
+        /// Number of this process among them, where no launcher says it [default: 0]
         rank: u32 = 0;
-        /// Number of this process on its host; only 0 so far [default: 0]
+        /// Number of this process on its host, where no launcher says it [default: 0]
         local_rank: u32 = 0;
-        /// WITHOUT EFFECT: where the published trainer's processes meet; one process meets nobody [default: env://]
+        /// Where the processes meet: env:// (MASTER_ADDR and MASTER_PORT, or what the launcher gives), or tcp://HOST:PORT of rank 0 [default: env://]
         dist_url: String = "env://".into() => { value_name = "URL" };
-        /// WITHOUT EFFECT: how the published trainer starts its processes [default: false]
+        /// WITHOUT EFFECT: how the published trainer starts its processes; what launched this one is read off its environment [default: false]
         ddpjob: bool = false => { value_name = "BOOL", value_parser = switch };
     }
 }
@@ -256,6 +264,10 @@ pub const FREE_ON_RESUME: &[&str] = &[
     // Without effect on anything, or on what is computed.
     "strong_ratio",
     "debug",
+    "nproc",
+    "backend",
+    "sync_timeout",
+    "bucket_mb",
     "world_size",
     "rank",
     "local_rank",

@@ -63,16 +63,12 @@ impl RunConfig {
         }
     }
 
-    /// The options of a launch on several processes.
+    /// The options of ranks that train together, as far as they can be looked over before the launch is known.
     fn check_launch(&self) -> Result<()> {
-        ensure!(
-            self.world_size == 1,
-            "--world_size {}: one process trains so far; leave it out, and let --batch_size_per_gpu times --accumulate be \
-             the pictures of a step over all ranks",
-            self.world_size
-        );
-        for (name, number) in [("rank", self.rank), ("local_rank", self.local_rank)] {
-            ensure!(number == 0, "--{name} {number}: one process trains so far, whose number is 0; leave it out");
+        for (name, value, unit) in
+            [("sync_timeout", self.sync_timeout, "seconds"), ("bucket_mb", self.bucket_mb, "MiB")]
+        {
+            ensure!(value.is_finite() && value > 0.0, "--{name} {value}: give {unit}, more than 0");
         }
         Ok(())
     }
@@ -277,10 +273,8 @@ mod tests {
                 RunConfig { use_fp16: true, precision: "bf16".into(), ..default() },
                 "--use_fp16 true is --precision fp16, but --precision is bf16",
             ),
-            (RunConfig { world_size: 8, ..default() }, "--world_size 8: one process trains so far; leave it out"),
-            (RunConfig { world_size: 0, ..default() }, "--world_size 0: one process trains so far; leave it out"),
-            (RunConfig { rank: 1, ..default() }, "--rank 1: one process trains so far"),
-            (RunConfig { local_rank: 2, ..default() }, "--local_rank 2: one process trains so far"),
+            (RunConfig { sync_timeout: 0.0, ..default() }, "--sync_timeout 0: give seconds, more than 0"),
+            (RunConfig { bucket_mb: f64::NAN, ..default() }, "--bucket_mb NaN: give MiB, more than 0"),
         ] {
             let error = wrong.check().unwrap_err().to_string();
             assert!(error.contains(sentence), "{error}");
@@ -291,7 +285,7 @@ mod tests {
             assert_eq!((config.optimizer().unwrap(), config.model().unwrap().use_bn_in_head), (kind, true));
         }
         // What has no effect is taken.
-        let idle = RunConfig { debug: true, ddpjob: true, dist_url: "tcp://x".into(), strong_ratio: 0.1, ..default() };
+        let idle = RunConfig { debug: true, ddpjob: true, strong_ratio: 0.1, ..default() };
         idle.check().unwrap();
     }
 

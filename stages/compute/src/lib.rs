@@ -1,6 +1,7 @@
 //! The compute stage: model, heads, losses, memory, optimizer, teacher, checkpoint and evaluation.
 
 pub mod checkpoint;
+pub mod collective;
 pub mod evaluate;
 pub mod loss;
 pub mod memory;
