@@ -1,10 +1,11 @@
 //! What ranks do together: one trait, with Gloo between processes on CPUs and NCCL between GPUs behind it.
 
 mod error;
+pub mod gloo;
 
 use std::fmt::Debug;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 pub use error::CollectiveError;
 
@@ -18,6 +19,9 @@ pub trait Collective: Debug + Send + Sync {
 
     /// How many ranks there are.
     fn world(&self) -> usize;
+
+    /// Where tensors must lie.
+    fn device(&self) -> Device;
 
     /// What carries the bytes, for people: `gloo` or `nccl 2.28.9`.
     fn backend(&self) -> String;
@@ -59,7 +63,7 @@ pub trait Collective: Debug + Send + Sync {
 }
 
 /// A call under way.
-pub trait Pending: Debug {
+pub trait Pending: Debug + Send {
     /// Returns when it is done.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The three heads on top of the backbone.
 
+use std::sync::Arc;
+
 use tch::Tensor;
 
 use super::ModelConfig;
@@ -7,6 +9,7 @@ use super::init::Init;
 use super::last_layer::{LastLayer, LastLayerCall};
 use super::layers::{BatchNorm, Linear, gelu, unit_length};
 use super::params::Builder;
+use crate::collective::Collective;
 
 /// Three linear layers with GELU between, and if asked for a BatchNorm before each GELU: the projector of every head.
 #[derive(Debug)]
@@ -37,6 +40,10 @@ impl Projector {
         let second_norm = BatchNorm::new(builder.at(4), hidden);
         let third = linear(builder, 6, hidden, outputs);
         Projector { layers: [first, second, third], norms: Some([first_norm, second_norm]) }
+    }
+
+    fn share(&mut self, ranks: &Arc<dyn Collective>) {
+        self.norms.iter_mut().flatten().for_each(|norm| norm.share(ranks));
     }
 
     /// `[rows, D]` to `[rows, outputs]`.
@@ -87,6 +94,11 @@ impl ContrastiveHead {
         ContrastiveHead { projector, predictor, norm_before_pred: config.norm_before_pred }
     }
 
+    /// See [`super::Network`]'s.
+    pub(super) fn share(&mut self, ranks: &Arc<dyn Collective>) {
+        self.projector.share(ranks);
+    }
+
     /// Backbone tokens `[rows, D]` to unit vectors `[rows, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let projection = self.projector.forward(x);
@@ -111,6 +123,11 @@ impl GroupHead {
     pub(super) fn new(mut builder: Builder<'_>, config: &ModelConfig) -> GroupHead {
         let projector = Projector::new(builder.at("projector"), config, config.group_bottleneck_dim, true);
         GroupHead { projector, last_layer: LastLayer::new(builder.at("last_layer"), config) }
+    }
+
+    /// See [`super::Network`]'s.
+    pub(super) fn share(&mut self, ranks: &Arc<dyn Collective>) {
+        self.projector.share(ranks);
     }
 
     /// Class tokens `[rows, D]` to logits `[rows, clusters]`.

@@ -1,9 +1,13 @@
 //! The layers that everything else is made of.
 
+use std::sync::Arc;
+
 use tch::{Kind, Tensor};
 
 use super::init::Init;
 use super::params::Builder;
+use super::sync_norm;
+use crate::collective::Collective;
 
 /// The epsilon of every layer norm.
 const LAYER_NORM_EPSILON: f64 = 1e-6;
@@ -68,7 +72,7 @@ const BATCH_NORM_EPSILON: f64 = 1e-5;
 /// Normalises every channel over the rows of a batch, then scales and shifts it.
 ///
 /// S. Ioffe and C. Szegedy: "Batch normalization", ICML 2015. Student and teacher alike run on the batch's statistics;
-/// the running ones are kept up to date and stored, but nothing reads them.
+/// the running ones are kept up to date and stored, but nothing reads them. Of several ranks the batch is that of all.
 #[derive(Debug)]
 pub(crate) struct BatchNorm {
     weight: Tensor,
@@ -76,6 +80,8 @@ pub(crate) struct BatchNorm {
     running_mean: Tensor,
     running_var: Tensor,
     num_batches_tracked: Tensor,
+    /// Where there are several.
+    ranks: Option<Arc<dyn Collective>>,
 }
 
 impl BatchNorm {
@@ -86,13 +92,25 @@ impl BatchNorm {
             running_mean: builder.buffer("running_mean", &[width], Init::Zeros),
             running_var: builder.buffer("running_var", &[width], Init::Ones),
             num_batches_tracked: builder.counter("num_batches_tracked"),
+            ranks: None,
         }
+    }
+
+    /// Normalises over the batches of all `ranks` together from now on.
+    pub(super) fn share(&mut self, ranks: &Arc<dyn Collective>) {
+        self.ranks = Some(Arc::clone(ranks));
     }
 
     /// `[rows, width]` to the same shape, float32; takes the batch into the running statistics.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let _ = self.num_batches_tracked.shallow_clone().g_add_scalar_(1);
-        x.to_kind(Kind::Float).batch_norm(
+        let x = x.to_kind(Kind::Float);
+        if let Some(ranks) = &self.ranks {
+            let running = [&self.running_mean, &self.running_var];
+            let normal = sync_norm::normalise(&x, ranks, running, BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON);
+            return normal * &self.weight + &self.bias;
+        }
+        x.batch_norm(
             Some(&self.weight),
             Some(&self.bias),
             Some(&self.running_mean),

@@ -9,7 +9,10 @@ mod params;
 mod precision;
 mod quantile;
 mod relation;
+mod sync_norm;
 mod vit;
+
+use std::sync::Arc;
 
 use tch::{Device, TchError, Tensor, no_grad_guard};
 
@@ -24,6 +27,7 @@ pub use precision::Precision;
 pub use relation::RelationBlock;
 pub use vit::{Backbone, Block, Branch, DropPath, Kept, Site};
 
+use crate::collective::Collective;
 use crate::memory::Memory;
 use params::Builder;
 
@@ -105,6 +109,13 @@ impl Network {
         let group = group.then(|| GroupHead::new(builder.at("group_head"), config));
         let recomputes = predicts && config.checkpoint_activations;
         Ok(Network { role, recomputes, params, backbone, instance, local_group, group })
+    }
+
+    /// Has BatchNorm layers normalise over the batches of all `ranks` from now on.
+    pub(crate) fn share(&mut self, ranks: &Arc<dyn Collective>) {
+        self.instance.iter_mut().for_each(|head| head.share(ranks));
+        self.local_group.iter_mut().for_each(|head| head.share(ranks));
+        self.group.iter_mut().for_each(|head| head.share(ranks));
     }
 
     /// Student or teacher.

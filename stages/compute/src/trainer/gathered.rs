@@ -3,10 +3,8 @@
 use tch::Tensor;
 
 use super::StepInput;
+use super::ranks::{Left, crop_major};
 use crate::model::Outputs;
-
-/// Large crops of the teacher.
-const CROPS: i64 = 2;
 
 /// The outputs that queues, centre and memories take at the end of a step, micro-batch by micro-batch.
 #[derive(Debug, Default)]
@@ -46,28 +44,24 @@ impl Gathered {
     }
 
     /// The mean entropy of all targets, a scalar.
-    pub(super) fn target_entropy(&self) -> Option<Tensor> {
+    fn target_entropy(&self) -> Option<Tensor> {
         let count = self.entropies.len();
         (count > 0).then(|| self.entropies.iter().sum::<Tensor>() / count as f64)
     }
 
-    /// What one batch of all images would have left: the teacher's outputs, with the first crop's patch means alone
-    /// and one row of group logits a micro-batch; the student's patch means; the weak flags.
-    pub(super) fn merge(self) -> (Outputs, Tensor, Vec<bool>) {
-        let crop_major = |parts: &[Tensor]| -> Option<Tensor> {
-            let crops = (0..CROPS)
-                .flat_map(|crop| parts.iter().map(move |part| part.chunk(CROPS, 0).swap_remove(crop as usize)));
-            (!parts.is_empty()).then(|| Tensor::cat(&crops.collect::<Vec<_>>(), 0))
-        };
+    /// What one batch of all images would have left, with one row of group logits a micro-batch.
+    pub(super) fn merge(self) -> Left {
         let all = |parts: &[Tensor]| Tensor::cat(parts, 0);
-        let outputs = Outputs {
-            instance: crop_major(&self.instance),
-            local_group: crop_major(&self.local_group),
+        let target_entropy = self.target_entropy();
+        let crops = |parts: Vec<Tensor>| (!parts.is_empty()).then(|| crop_major(parts));
+        let teacher = Outputs {
+            instance: crops(self.instance),
+            local_group: crops(self.local_group),
             group: (!self.group.is_empty()).then(|| all(&self.group)),
             last_layer: None,
             kept: Vec::new(),
             patch_mean: all(&self.teacher_means),
         };
-        (outputs, all(&self.student_means), self.weak)
+        Left { teacher, student_means: all(&self.student_means), weak: self.weak, target_entropy }
     }
 }

@@ -2,11 +2,16 @@
 
 mod average;
 mod config;
+mod exchange;
 mod gathered;
 mod gradients;
 mod passes;
+mod ranks;
 mod state;
 mod step;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use tch::{Device, Tensor, no_grad_guard};
 
@@ -17,14 +22,17 @@ pub use step::{ClusterEntropy, StepError, StepInput, StepReport};
 pub use crate::schedule::Rates;
 
 use crate::RowAges;
+use crate::collective::Collective;
 use crate::loss::Losses;
 use crate::memory::{Memory, weak_rows};
 use crate::model::{ConfigError, ModelConfig, Network, Precision, Role};
 use crate::mutants::{self, Mutant};
 use crate::optim::{Follow, LossScaler, Optimizer, factor};
 use average::Average;
+use exchange::Exchange;
 use gradients::Gradients;
 use passes::{Finite, restore};
+use ranks::Left;
 
 /// The gradient of one parameter on its way to the optimiser, for tests and debugging.
 #[derive(Debug)]
@@ -52,6 +60,8 @@ pub struct Trainer {
     scaler: Option<LossScaler>,
     optimizer: Optimizer,
     average: Average,
+    /// With several ranks.
+    exchange: Option<Exchange>,
     /// Mean entropy of the last step's cluster targets, a scalar on the device.
     target_entropy: Option<Tensor>,
     seed: u64,
@@ -96,6 +106,7 @@ impl Trainer {
             gradients: Gradients::new(),
             scaler: (model.precision == Precision::Fp16).then(LossScaler::default),
             average: Average::new(&teacher, &student),
+            exchange: None,
             target_entropy: None,
             student,
             teacher,
@@ -104,11 +115,27 @@ impl Trainer {
         })
     }
 
+    /// Takes every step together with the other ranks of `group` from now on: gradients, keys, centre and memories are
+    /// those of all images, BatchNorm layers see all of them. The ranks' states must be equal, and are after every step.
+    /// Gradients go in rows of about `bucket_bytes` bytes. A group of one rank changes nothing.
+    pub fn share(&mut self, group: &Arc<dyn Collective>, bucket_bytes: usize) {
+        if group.world() > 1 {
+            self.student.share(group);
+            self.teacher.share(group);
+            self.exchange = Some(Exchange::new(Arc::clone(group), bucket_bytes));
+        }
+    }
+
+    /// Time spent waiting for gradients of other ranks so far.
+    pub fn sync_time(&self) -> Duration {
+        self.exchange.as_ref().map(Exchange::waited).unwrap_or_default()
+    }
+
     /// Takes one step.
     ///
     /// # Errors
-    /// The input's shapes do not fit, a loss is not finite, or the backward pass fails: weights, teacher, queues,
-    /// memories and centre are then what they were.
+    /// The input's shapes do not fit, a loss is not finite, the backward pass fails, or another rank is gone: weights,
+    /// teacher, queues, memories and centre are then what they were.
     pub fn step(&mut self, input: &StepInput, rates: &Rates) -> Result<StepReport, StepError> {
         self.take(std::slice::from_ref(input), rates, None)
     }
@@ -147,7 +174,19 @@ impl Trainer {
         if mutants::active(Mutant::QueueFirst) {
             self.losses.update(&self.forward_teacher(&inputs[0]));
         }
-        let (gathered, report, gradients) = self.micro_batches(inputs, rates).inspect_err(|_| restore(&statistics))?;
+        let taken = self.micro_batches(inputs, rates).and_then(|(gathered, report, gradients)| {
+            let own = gathered.merge();
+            let left = match &self.exchange {
+                Some(exchange) => ranks::gather(own, &**exchange.group())
+                    .map_err(|source| StepError::Ranks { step: inputs[0].step, source })?,
+                None => own,
+            };
+            Ok((left, report, gradients))
+        });
+        let (left, report, gradients) = taken.inspect_err(|_| {
+            self.exchange.iter().for_each(Exchange::settle);
+            restore(&statistics);
+        })?;
         if mutants::active(Mutant::AverageFirst) {
             self.average.update(rates.momentum);
         }
@@ -155,8 +194,8 @@ impl Trainer {
         if !mutants::active(Mutant::AverageFirst) {
             self.average.update(rates.momentum);
         }
-        self.target_entropy = gathered.target_entropy();
-        let (teacher, student_means, mut weak) = gathered.merge();
+        let Left { teacher, student_means, mut weak, target_entropy } = left;
+        self.target_entropy = target_entropy;
         if !mutants::active(Mutant::QueueFirst) {
             self.losses.update(&teacher);
         }

@@ -3,6 +3,7 @@
 use tch::{Tensor, no_grad_guard};
 
 use super::gathered::Gathered;
+use super::ranks;
 use super::{StepError, StepInput, StepReport, Trainer};
 use crate::loss::Part;
 use crate::model::{DropPath, Outputs};
@@ -33,40 +34,65 @@ impl Trainer {
         let factor = self.scaler.map_or(1.0, |scaler| scaler.scale) / inputs.len() as f64;
         let mut gathered = Gathered::default();
         let mut reports = Vec::new();
-        for input in inputs {
+        for (number, input) in inputs.iter().enumerate() {
             let teacher = self.forward_teacher(input);
             let mut shares = Vec::new();
             let mut means = None;
-            for part in self.parts(input) {
+            let parts = self.parts(input);
+            for (place, part) in parts.iter().copied().enumerate() {
+                let last = number + 1 == inputs.len() && place + 1 == parts.len();
                 let drop_path = self.drop_path(input);
                 let mut student = self.forward_student(input, part, &drop_path);
                 let terms = self.losses.forward_part(&student, &teacher, rates.teacher_temp, part);
                 let share = StepReport::read(&terms);
                 // The published code looks at the loss only after queues, centre and memories have taken the bad step
                 // in.
-                if !share.is_finite() {
-                    let StepReport { total, terms } = share;
-                    return Err(StepError::NonFinite { step: input.step, total, terms });
+                // Of several ranks all go on, to hear of it together.
+                if let Some(error) = share.non_finite(input.step).filter(|_| self.exchange.is_none()) {
+                    return Err(error);
                 }
                 shares.push(share);
                 means.get_or_insert_with(|| student.patch_mean.shallow_clone());
                 let kept = std::mem::take(&mut student.kept);
                 drop(student);
-                let added = self.gradients.add(terms, &self.student, factor);
+                // Gradients that activations are computed once more for are not whole after the first backward pass.
+                let exchange = self.exchange.as_ref().filter(|_| last && kept.is_empty());
                 let failed = |source| StepError::Backward { step: input.step, source };
-                added.and_then(|()| self.student.back(kept, &drop_path)).map_err(failed)?;
+                let total = self.gradients.prepare(terms, &self.student, factor);
+                if let Some(exchange) = exchange {
+                    let by_hand = self.gradients.by_hand(&self.student, &self.optimizer);
+                    exchange.begin_last(&by_hand).map_err(|source| StepError::Ranks { step: input.step, source })?;
+                }
+                total.f_backward().map_err(failed)?;
+                drop(total);
+                self.student.back(kept, &drop_path).map_err(failed)?;
             }
             reports.push(StepReport::sum(&shares));
             let entropy = self.losses.target_entropy(&teacher, rates.teacher_temp);
             gathered.take(input, means.as_ref(), teacher, entropy);
         }
-        Ok((gathered, StepReport::mean(&reports), self.finite_gradients(inputs[0].step)?))
+        let own = StepReport::mean(&reports);
+        let (report, gradients) = self.of_all_ranks(own, inputs[0].step)?;
+        Ok((gathered, report, self.finite_gradients(gradients, inputs[0].step)?))
+    }
+
+    /// Losses and gradients of all ranks. A loss that is not finite ends the step on all of them.
+    fn of_all_ranks(&mut self, own: StepReport, step: u64) -> Result<(StepReport, Vec<Tensor>), StepError> {
+        let gradients = self.gradients.sums(&self.student, &self.optimizer);
+        let Some(exchange) = &mut self.exchange else { return Ok((own.alone(), gradients)) };
+        let failed = |source| StepError::Ranks { step, source };
+        exchange.finish(&self.optimizer, &gradients).map_err(failed)?;
+        let report = ranks::losses(&own, &**exchange.group()).map_err(failed)?;
+        match report.non_finite(step) {
+            Some(error) => Err(error),
+            // The layout of the first step moved them.
+            None => Ok((report, self.gradients.sums(&self.student, &self.optimizer))),
+        }
     }
 
     /// The gradients with their norms, if all are finite. Overflow of a scaled loss is no error but a step without
     /// gradients, as the published trainer takes it: the scale is halved, and all but the weights moves on.
-    fn finite_gradients(&mut self, step: u64) -> Result<Finite, StepError> {
-        let gradients = self.gradients.sums(&self.student, &self.optimizer);
+    fn finite_gradients(&mut self, gradients: Vec<Tensor>, step: u64) -> Result<Finite, StepError> {
         let _no_grad = no_grad_guard();
         if let Some(scaler) = self.scaler {
             for gradient in gradients.iter().filter(|gradient| gradient.defined()) {

@@ -2,6 +2,7 @@
 
 use tch::{TchError, Tensor};
 
+use crate::collective::CollectiveError;
 use crate::loss::{LOSS_NAMES, Terms};
 
 /// Large crops of each image: two for the teacher, then two for the student.
@@ -29,6 +30,8 @@ pub struct StepReport {
     pub total: f64,
     /// Each loss that is switched on, by its published name (`instance-sup.` …).
     pub terms: Vec<(&'static str, f64)>,
+    /// Total and terms of each rank, of which those above are the means.
+    pub by_rank: Vec<Vec<f64>>,
 }
 
 /// How the teacher spreads images over clusters: mean entropies as shares of ln(clusters), from 0 to 1.
@@ -47,8 +50,9 @@ pub struct ClusterEntropy {
 pub enum StepError {
     /// A loss is infinite or not a number.
     #[error(
-        "the loss is {total} at step {step} ({}); nothing was updated: resume from the last checkpoint with a \
+        "the loss{} is {total} at step {step} ({}); nothing was updated: resume from the last checkpoint with a \
              lower `lr` or a smaller `clip_grad`",
+        on(*rank),
         join(terms)
     )]
     NonFinite {
@@ -58,6 +62,8 @@ pub enum StepError {
         total: f64,
         /// Each loss by its published name.
         terms: Vec<(&'static str, f64)>,
+        /// The first rank whose loss it is, where there are several.
+        rank: Option<usize>,
     },
     /// A gradient is infinite or not a number, although the losses are finite.
     #[error(
@@ -103,6 +109,18 @@ pub enum StepError {
         /// What the library says.
         source: TchError,
     },
+    /// The other ranks are gone, or do not answer.
+    #[error("step {step} was not taken: {source}")]
+    Ranks {
+        /// The step's number.
+        step: u64,
+        /// What went wrong between the ranks.
+        source: CollectiveError,
+    },
+}
+
+fn on(rank: Option<usize>) -> String {
+    rank.map(|rank| format!(" on rank {rank}")).unwrap_or_default()
 }
 
 fn join(terms: &[(&'static str, f64)]) -> String {
@@ -164,6 +182,7 @@ impl StepReport {
         StepReport {
             total: sum(&|share| share.total),
             terms: names.map(|(index, (name, _))| (*name, sum(&|share| share.terms[index].1))).collect(),
+            by_rank: Vec::new(),
         }
     }
 
@@ -178,7 +197,32 @@ impl StepReport {
         StepReport {
             total: mean(&|report| report.total),
             terms: names.map(|(index, (name, _))| (*name, mean(&|report| report.terms[index].1))).collect(),
+            by_rank: Vec::new(),
         }
+    }
+
+    /// The same as the report of the one rank that there is.
+    pub(super) fn alone(mut self) -> StepReport {
+        self.by_rank = vec![std::iter::once(self.total).chain(self.terms.iter().map(|(_, value)| *value)).collect()];
+        self
+    }
+
+    /// The error of a loss that is not finite, naming the first rank that has one.
+    pub(super) fn non_finite(&self, step: u64) -> Option<StepError> {
+        if self.is_finite() {
+            return None;
+        }
+        let bad = |row: &&Vec<f64>| row.iter().any(|value| !value.is_finite());
+        let rank = self.by_rank.iter().position(|row| bad(&row));
+        let several = self.by_rank.len() > 1;
+        let row = rank.map(|rank| &self.by_rank[rank]).filter(|_| several);
+        let value = |index: usize, mean: f64| row.map_or(mean, |row| row[index]);
+        Some(StepError::NonFinite {
+            step,
+            total: value(0, self.total),
+            terms: (self.terms.iter().enumerate()).map(|(i, (name, mean))| (*name, value(i + 1, *mean))).collect(),
+            rank: rank.filter(|_| several),
+        })
     }
 
     /// Reads total and losses, waiting for the device once.
@@ -188,7 +232,8 @@ impl StepReport {
         let scalars = Tensor::stack(&scalars, 0).to_kind(tch::Kind::Double).to_device(tch::Device::Cpu);
         let present = LOSS_NAMES.into_iter().zip(&terms.losses).filter(|(_, loss)| loss.is_some());
         let value = |index: usize| scalars.double_value(&[index as i64]);
-        StepReport { total: value(0), terms: present.enumerate().map(|(i, (name, _))| (name, value(i + 1))).collect() }
+        let terms = present.enumerate().map(|(i, (name, _))| (name, value(i + 1))).collect();
+        StepReport { total: value(0), terms, by_rank: Vec::new() }
     }
 
     /// Whether the total and every loss are finite.

@@ -6,10 +6,12 @@ mod accumulate;
 #[allow(dead_code, reason = "not every helper is needed here")]
 #[path = "../common/mod.rs"]
 mod common;
+mod group;
 mod groups;
 mod mends;
 mod precision;
 mod published;
+mod ranks;
 mod run;
 mod runs;
 mod schedules;

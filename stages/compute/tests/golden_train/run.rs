@@ -1,7 +1,9 @@
 //! A whole golden run of three or six iterations, from losses and gradients to the final state.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use mugs_compute::collective::Collective;
 use mugs_compute::model::ModelConfig;
 use mugs_compute::named::NamedTensors;
 use mugs_compute::optim::OptimizerKind;
@@ -12,7 +14,7 @@ use serde_json::Value;
 use tch::Tensor;
 
 use crate::common::{Comparison, json, tensors};
-use crate::tiny::{PER_EPOCH, flat, images, input, model_config, schedules_of, train_config_of, trainer_of};
+use crate::tiny::{PER_EPOCH, flat, images, input_of, model_config, schedules_on, train_config_of, trainer_of};
 
 /// How far a run may be from the golden one, by the golden data's own table.
 struct Tolerance {
@@ -32,7 +34,12 @@ pub struct Run {
     images: NamedTensors,
     trainer: Trainer,
     compared: usize,
+    rank: usize,
+    world: usize,
 }
+
+/// Small, so that there are several of each kind.
+const BUCKET: usize = 20_000;
 
 impl Run {
     /// What the run is, by its name: optimiser, `norm_last_layer` and BatchNorm.
@@ -56,7 +63,18 @@ impl Run {
             images: images(),
             trainer: trainer_of(&model, &train_config_of(optimizer)),
             compared: 0,
+            rank: 0,
+            world: 1,
         }
+    }
+
+    /// The same on a rank of several.
+    pub fn on(name: &'static str, group: &Arc<dyn Collective>) -> Run {
+        let mut run = Run::new(name, &["after_1"]);
+        (run.rank, run.world) = (group.rank(), group.world());
+        assert_eq!(run.manifest["world_size"], run.world);
+        run.trainer.share(group, BUCKET);
+        run
     }
 
     /// Takes every step and compares all that is stored.
@@ -65,8 +83,9 @@ impl Run {
         assert_eq!(iterations, if self.optimizer == OptimizerKind::AdamW { 6 } else { 3 });
         for iteration in 0..iterations {
             let expected = self.manifest["iterations"][iteration as usize].clone();
-            let rates = schedules_of(self.optimizer).at((iteration / PER_EPOCH) as u32, iteration % PER_EPOCH);
-            let input = input(&self.images, iteration);
+            let rates = schedules_on(self.optimizer, self.world as u64)
+                .at((iteration / PER_EPOCH) as u32, iteration % PER_EPOCH);
+            let input = input_of(&self.images, iteration, self.rank);
             self.iteration(&input, &rates, &expected);
             match iteration {
                 0 => self.compare("after_1"),
@@ -85,13 +104,28 @@ impl Run {
             clipped.insert(gradient.name.to_owned(), gradient.clipped.copy());
         });
         let what = format!("{}, iteration {}", self.name, input.step);
-        losses_agree(&report.unwrap(), expected, self.tolerance.losses, &what);
+        self.losses_agree(&report.unwrap(), expected, input.step as usize, &what);
         self.rates_agree(rates, expected, &what);
         self.pointers_agree(expected, &what);
         norms_agree(&norms, expected, self.tolerance.norms, &what);
         if input.step == 0 {
             self.compare_tensors("grads_1", &clipped, 5e-6);
         }
+    }
+
+    /// Compares the losses of every rank: those of the second stand apart.
+    fn losses_agree(&self, report: &StepReport, expected: &Value, iteration: usize, what: &str) {
+        assert_eq!((report.by_rank.len(), report.terms.len()), (self.world, 3), "{what}");
+        let others = &self.manifest["iterations_rank1"];
+        for (rank, losses) in report.by_rank.iter().enumerate() {
+            let expected = if rank == 0 { expected } else { &others[iteration] };
+            close(losses[0], &expected["total_loss"], self.tolerance.losses, what);
+            for ((name, _), loss) in report.terms.iter().zip(&losses[1..]) {
+                close(*loss, &expected[format!("loss {name}")], self.tolerance.losses, &format!("{what}, {name}"));
+            }
+        }
+        let mean = report.by_rank.iter().map(|losses| losses[0]).sum::<f64>() / self.world as f64;
+        assert!((report.total - mean).abs() < 1e-12, "{what}");
     }
 
     fn rates_agree(&self, rates: &Rates, expected: &Value, what: &str) {
@@ -166,14 +200,6 @@ fn signal_agrees(comparison: &Comparison, name: &str, found: &Tensor, tolerance:
 fn close(found: f64, expected: &Value, tolerance: f64, what: &str) {
     let expected = expected.as_f64().unwrap();
     assert!((found - expected).abs() <= tolerance, "{what}: {found}, not {expected}");
-}
-
-fn losses_agree(report: &StepReport, expected: &Value, tolerance: f64, what: &str) {
-    close(report.total, &expected["total_loss"], tolerance, what);
-    assert_eq!(report.terms.len(), 3);
-    for (name, loss) in &report.terms {
-        close(*loss, &expected[format!("loss {name}")], tolerance, &format!("{what}, {name}"));
-    }
 }
 
 fn norms_agree(found: &BTreeMap<String, f64>, expected: &Value, tolerance: f64, what: &str) {

@@ -35,12 +35,17 @@ pub fn schedules() -> Schedules {
     schedules_of(OptimizerKind::AdamW)
 }
 
-/// The rates of the golden runs of an optimiser.
+/// The rates of the golden runs of an optimiser on one rank.
 pub fn schedules_of(optimizer: OptimizerKind) -> Schedules {
+    schedules_on(optimizer, 1)
+}
+
+/// The same on several ranks.
+pub fn schedules_on(optimizer: OptimizerKind, ranks: u64) -> Schedules {
     let adamw = ScheduleConfig {
         epochs: 2,
         steps_per_epoch: PER_EPOCH,
-        global_batch: IMAGES,
+        global_batch: IMAGES * ranks,
         lr: 0.05,
         min_lr: 1e-4,
         warmup_epochs: 1,
@@ -101,8 +106,13 @@ pub fn trainer_of(model: &ModelConfig, train: &TrainConfig) -> Trainer {
 
 /// The crops of an iteration on rank 0.
 pub fn input(images: &NamedTensors, iteration: u64) -> StepInput {
-    let crops = |list: std::ops::Range<i64>| crops(images, iteration as i64, 0, list);
-    let weak = images["step_weak"].get(iteration as i64).get(0);
+    input_of(images, iteration, 0)
+}
+
+/// The crops of an iteration on a rank.
+pub fn input_of(images: &NamedTensors, iteration: u64, rank: usize) -> StepInput {
+    let crops = |list: std::ops::Range<i64>| crops(images, iteration as i64, rank as i64, list);
+    let weak = images["step_weak"].get(iteration as i64).get(rank as i64);
     StepInput {
         global: crops(0..4),
         local: Some(crops(4..6)),

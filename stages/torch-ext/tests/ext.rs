@@ -1,0 +1,183 @@
+//! Ranks as threads of this process, each with a connection and a group of its own.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mugs_torch_ext::{Address, Gloo, GlooError, TcpStore, hook_gradient, set_gradient, through};
+use tch::{Device, Kind, Tensor};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn group(store: &TcpStore, rank: usize, world: usize, timeout: Duration) -> Gloo {
+    Gloo::connect(store, "test", [rank, world], timeout, &Address::Host("127.0.0.1".into())).unwrap()
+}
+
+/// Runs `rank` in a thread each.
+fn ranks<T: Send>(world: usize, timeout: Duration, rank: impl Fn(usize, Gloo, &TcpStore) -> T + Sync) -> Vec<T> {
+    let server = TcpStore::connect("127.0.0.1", 0, true, SOON).unwrap();
+    let (port, rank) = (server.port(), &rank);
+    std::thread::scope(|scope| {
+        let start = |number| {
+            scope.spawn(move || {
+                let store = TcpStore::connect("127.0.0.1", port, false, SOON).unwrap();
+                rank(number, group(&store, number, world, timeout), &store)
+            })
+        };
+        let threads: Vec<_> = (0..world).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn the_store_keeps_what_one_rank_puts_for_the_others() {
+    let server = TcpStore::connect("127.0.0.1", 0, true, SOON).unwrap();
+    let client = TcpStore::connect("127.0.0.1", server.port(), false, SOON).unwrap();
+    assert!(!client.has("key").unwrap());
+    server.set("key", b"some\0bytes").unwrap();
+    assert!(client.has("key").unwrap());
+    assert_eq!(client.get("key", SOON).unwrap(), b"some\0bytes");
+    server.set("empty", b"").unwrap();
+    assert_eq!(client.get("empty", SOON).unwrap(), b"");
+    assert_eq!([client.add("count", 2).unwrap(), server.add("count", 3).unwrap()], [2, 5]);
+
+    let begun = Instant::now();
+    let error = client.get("nobody puts it", Duration::from_millis(300)).unwrap_err();
+    assert!(begun.elapsed() < SOON);
+    assert_eq!(error.operation, "waiting for nobody puts it");
+    assert!(error.to_string().contains("at the store 127.0.0.1:"), "{error}");
+
+    let error = TcpStore::connect("127.0.0.1", server.port(), true, Duration::from_secs(2)).unwrap_err();
+    assert!(error.to_string().contains("in use"), "{error}");
+    let port = server.port();
+    drop((client, server));
+    let error = TcpStore::connect("127.0.0.1", port, false, Duration::from_secs(1)).unwrap_err();
+    assert!(error.to_string().starts_with("meeting at the store 127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn ranks_sum_gather_and_broadcast() {
+    for world in [1, 2, 3] {
+        let results = ranks(world, SOON, |rank, gloo, _| {
+            let own = Tensor::from_slice(&[rank as f32 + 1.0, 10.0]);
+            let sum = own.copy();
+            gloo.all_reduce(&sum).unwrap().wait().unwrap();
+            let all = Tensor::zeros([world as i64, 2], (Kind::Float, Device::Cpu));
+            gloo.all_gather(&own, &all).unwrap().wait().unwrap();
+            let sent = own.copy();
+            gloo.broadcast(&sent, world - 1).unwrap().wait().unwrap();
+            [sum, all.flatten(0, 1), sent].map(|tensor| Vec::<f32>::try_from(tensor).unwrap())
+        });
+        let number = world as f32;
+        let all: Vec<f32> = (1..=world).flat_map(|rank| [rank as f32, 10.0]).collect();
+        for [sum, gathered, sent] in results {
+            assert_eq!(sum, [number * (number + 1.0) / 2.0, 10.0 * number]);
+            assert_eq!(gathered, all);
+            assert_eq!(sent, [number, 10.0]);
+        }
+    }
+}
+
+#[test]
+fn a_rank_that_does_not_come_ends_the_wait() {
+    let errors = ranks(2, Duration::from_millis(700), |rank, gloo, store| {
+        let tensor = Tensor::from_slice(&[1_f32]);
+        let error = (rank == 0).then(|| gloo.all_reduce(&tensor).unwrap().wait().unwrap_err());
+        // The other is there until the first has given up.
+        store.add("done", 1).unwrap();
+        while store.add("done", 0).unwrap() < 2 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        gloo.forget();
+        error
+    });
+    let [Some(GlooError::Failed(message)), None] = &errors[..] else { panic!("{errors:?}") };
+    assert!(message.to_lowercase().contains("timed out"), "{message}");
+}
+
+#[test]
+fn a_wait_is_given_up_from_another_thread() {
+    let errors = ranks(2, SOON, |rank, gloo, store| {
+        let error = (rank == 0).then(|| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(200));
+                    gloo.abort();
+                });
+                let begun = Instant::now();
+                let first = gloo.all_reduce(&Tensor::from_slice(&[1_f32])).unwrap().wait().unwrap_err();
+                assert!(begun.elapsed() < SOON / 2);
+                // Later calls too.
+                let later = gloo.all_reduce(&Tensor::from_slice(&[1_f32])).unwrap().wait().unwrap_err();
+                [first, later]
+            })
+        });
+        store.add("done", 1).unwrap();
+        while store.add("done", 0).unwrap() < 2 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        gloo.forget();
+        error
+    });
+    assert_eq!(errors, [Some([GlooError::Aborted, GlooError::Aborted]), None]);
+}
+
+#[test]
+fn hooks_see_gradients_as_soon_as_they_are_whole() {
+    let parameter = Tensor::from_slice(&[1_f32, 2.0]).set_requires_grad(true);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    let hook = hook_gradient(&parameter, move |gradient| {
+        record.lock().unwrap().push(Vec::<f32>::try_from(gradient).unwrap());
+        Ok(())
+    })
+    .unwrap();
+    // Two uses add up before it is called.
+    ((&parameter * 3.0).sum(Kind::Float) + (&parameter * 2.0).sum(Kind::Float)).backward();
+    (&parameter * 1.0).sum(Kind::Float).backward();
+    assert_eq!(*seen.lock().unwrap(), [[5.0, 5.0], [6.0, 6.0]]);
+    drop(hook);
+    (&parameter * 1.0).sum(Kind::Float).backward();
+    assert_eq!(seen.lock().unwrap().len(), 2);
+
+    let _hook = hook_gradient(&parameter, |_| Err("the hook's reason".into())).unwrap();
+    let error = (&parameter * 1.0).sum(Kind::Float).f_backward().unwrap_err().to_string();
+    assert!(error.contains("the hook's reason"), "{error}");
+}
+
+#[test]
+fn a_change_acts_on_values_and_gradients_and_is_released() {
+    let input = Tensor::from_slice(&[1_f32, 2.0]).set_requires_grad(true);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let output = through(&input, move |tensor| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let _ = tensor.shallow_clone().g_mul_scalar_(10.0);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(Vec::<f32>::try_from(&output).unwrap(), [10.0, 20.0]);
+    (&output * 3.0).sum(Kind::Float).backward();
+    assert_eq!(Vec::<f32>::try_from(input.grad()).unwrap(), [30.0, 30.0]);
+    assert_eq!((Vec::<f32>::try_from(&input).unwrap(), calls.load(Ordering::Relaxed)), (vec![1.0, 2.0], 2));
+    drop(output);
+    assert_eq!(Arc::strong_count(&calls), 1);
+
+    let error = through(&input, |_| Err("no\nline break".into())).unwrap_err();
+    assert!(error.contains("no line break"), "{error}");
+    let panicked = through(&input, |_| panic!("on purpose")).unwrap_err();
+    assert!(panicked.contains("panicked"), "{panicked}");
+}
+
+#[test]
+fn gradients_add_up_where_they_were_put() {
+    let parameter = Tensor::from_slice(&[1_f32, 2.0]).set_requires_grad(true);
+    let flat = Tensor::zeros([3], (Kind::Float, Device::Cpu));
+    set_gradient(&parameter, &flat.narrow(0, 1, 2)).unwrap();
+    for _ in 0..2 {
+        (&parameter * 3.0).sum(Kind::Float).backward();
+    }
+    assert_eq!(Vec::<f32>::try_from(&flat).unwrap(), [0.0, 6.0, 6.0]);
+    let error = set_gradient(&parameter, &flat).unwrap_err();
+    assert_eq!(error, "a gradient of shape [3] is none of [2]");
+}
