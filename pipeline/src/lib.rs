@@ -9,6 +9,7 @@ pub mod config;
 mod contact_sheet;
 pub mod data;
 mod device;
+pub mod launch;
 mod process;
 pub mod render;
 pub mod run;

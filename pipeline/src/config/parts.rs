@@ -11,6 +11,7 @@ use mugs_data::fetch::FetchConfig;
 use mugs_image::decode::{DecoderConfig, JpegMode};
 
 use super::{Fix, RunConfig};
+use crate::launch;
 
 /// With `--jpeg fast`, the least shorter side of a picture that was made smaller, in sides of the large crops. A crop of
 /// a quarter of the area then has at least one such side squared; its aspect ratio, 3/4 to 4/3, may enlarge it a little.
@@ -70,7 +71,7 @@ impl RunConfig {
         {
             ensure!(value.is_finite() && value > 0.0, "--{name} {value}: give {unit}, more than 0");
         }
-        Ok(())
+        launch::check_url(&self.dist_url)
     }
 
     /// The networks.
@@ -245,19 +246,29 @@ impl RunConfig {
         (self.batch_size_per_gpu * self.accumulate) as u64 * u64::from(ranks)
     }
 
-    /// Threads that crop.
+    /// Threads that crop, in a process that has the host to itself.
     pub fn workers(&self) -> usize {
-        or_processors(self.num_workers)
+        self.workers_on(1)
     }
 
-    /// Threads of the training step.
+    /// Threads that crop, in one of `sharers` processes that share the processors ([`launch::Launch::sharers`]).
+    pub fn workers_on(&self, sharers: u32) -> usize {
+        or_share(self.num_workers, sharers)
+    }
+
+    /// Threads of the training step, in a process that has the host to itself.
     pub fn step_threads(&self) -> usize {
-        or_processors(self.threads)
+        self.step_threads_on(1)
+    }
+
+    /// Threads of the training step, in one of `sharers` processes that share the processors.
+    pub fn step_threads_on(&self, sharers: u32) -> usize {
+        or_share(self.threads, sharers)
     }
 }
 
-fn or_processors(option: usize) -> usize {
-    if option > 0 { option } else { std::thread::available_parallelism().map_or(1, usize::from) }
+fn or_share(option: usize, sharers: u32) -> usize {
+    if option > 0 { option } else { launch::fair_share(launch::processors(), sharers) }
 }
 
 #[cfg(test)]
@@ -275,6 +286,7 @@ mod tests {
             ),
             (RunConfig { sync_timeout: 0.0, ..default() }, "--sync_timeout 0: give seconds, more than 0"),
             (RunConfig { bucket_mb: f64::NAN, ..default() }, "--bucket_mb NaN: give MiB, more than 0"),
+            (RunConfig { dist_url: "host:1".into(), ..default() }, "--dist_url host:1 is neither env:// nor tcp://"),
         ] {
             let error = wrong.check().unwrap_err().to_string();
             assert!(error.contains(sentence), "{error}");
@@ -287,6 +299,20 @@ mod tests {
         // What has no effect is taken.
         let idle = RunConfig { debug: true, ddpjob: true, strong_ratio: 0.1, ..default() };
         idle.check().unwrap();
+    }
+
+    #[test]
+    fn processes_share_the_processors_unless_an_option_says_otherwise() {
+        let processors = launch::processors();
+        let asked = RunConfig { num_workers: 3, threads: 5, ..RunConfig::default() };
+        let default = RunConfig::default();
+        assert_eq!((asked.workers_on(64), asked.step_threads_on(64)), (3, 5));
+        assert_eq!((default.workers(), default.step_threads()), (processors, processors));
+        assert_eq!(
+            (default.workers_on(2), default.step_threads_on(2)),
+            ((processors / 2).max(1), (processors / 2).max(1))
+        );
+        assert_eq!(default.workers_on(u32::MAX), 1);
     }
 
     #[test]
