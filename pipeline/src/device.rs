@@ -24,16 +24,16 @@ impl Chosen {
     }
 }
 
-/// The device that `--device` asks for. To be called before anything else of libtorch, which looks for GPUs only once.
-pub fn choose(config: &RunConfig) -> Result<Chosen> {
+/// The device that `--device` asks for, for the process of that number on its host. To be called before anything else of libtorch, which looks for GPUs only once.
+pub fn choose(config: &RunConfig, local_rank: u32) -> Result<Chosen> {
     let mut remarks = Vec::new();
     let device = match config.device.as_str() {
         "cpu" => Device::Cpu,
-        "cuda" => match cuda() {
+        "cuda" => match cuda(local_rank) {
             Ok(device) => device,
             Err(missing) => bail!("--device cuda: {missing}; --device cpu trains without a GPU"),
         },
-        "auto" => cuda().unwrap_or_else(|missing| {
+        "auto" => cuda(local_rank).unwrap_or_else(|missing| {
             remarks.push(format!("computes on the CPU: {missing}"));
             Device::Cpu
         }),
@@ -50,12 +50,13 @@ pub fn choose(config: &RunConfig) -> Result<Chosen> {
     Ok(Chosen { device, remarks })
 }
 
-/// The first GPU, or in words what is missing.
-fn cuda() -> Result<Device, String> {
+/// The GPU of the process of that number on its host, or in words what is missing.
+fn cuda(local_rank: u32) -> Result<Device, String> {
     load()?;
-    match Cuda::is_available() {
-        true => Ok(Device::Cuda(0)),
-        false => Err("there is no NVIDIA GPU here, or no driver for it that this libtorch can use".to_owned()),
+    match (Cuda::is_available(), Cuda::device_count()) {
+        (true, count) if i64::from(local_rank) < count => Ok(Device::Cuda(local_rank as usize)),
+        (true, count) => Err(format!("process {local_rank} of this host has none of its {count} GPUs")),
+        (false, _) => Err("there is no NVIDIA GPU here, or no driver for it that this libtorch can use".to_owned()),
     }
 }
 
@@ -83,7 +84,7 @@ mod tests {
     fn what_a_device_cannot_do_is_said() {
         let asked = |device: &str, precision: &str| {
             let config = RunConfig { device: device.into(), precision: precision.into(), ..RunConfig::default() };
-            choose(&config).map(|chosen| chosen.device)
+            choose(&config, 0).map(|chosen| chosen.device)
         };
         assert_eq!(asked("cpu", "fp32").unwrap(), Device::Cpu);
         assert_eq!(asked("cpu", "bf16").unwrap(), Device::Cpu);

@@ -14,5 +14,6 @@ mod process;
 pub mod render;
 pub mod run;
 pub mod status;
+pub mod team;
 pub mod topology;
 pub mod train;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mugs_pipeline::cli::{Cli, Command};
-use mugs_pipeline::run::train_log::{FILE_ONLY, TRAIN_LOG};
+use mugs_pipeline::run::train_log::{FILE_ONLY, TRAIN_LOG, is_shown};
 use mugs_pipeline::{commands, config, train};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -41,7 +41,7 @@ fn start_log(train: bool) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .with_filter(filter_fn(|event| event.target() != FILE_ONLY));
+        .with_filter(filter_fn(is_shown));
     let file = train.then(|| fmt::layer().with_writer(|| &TRAIN_LOG).with_ansi(false).with_target(false));
     tracing_subscriber::registry().with(filter).with(terminal).with(file).init();
 }

@@ -49,10 +49,18 @@ pub struct DataStages {
     pub max_bad_samples: u64,
 }
 
-/// Starts the data stages of one rank at `start`, for `epochs` epochs in all. The crops' work is counted in `profile`.
-pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32, profile: &Profile) -> Result<DataStages> {
-    let share = Share { rank: 0, world: 1 };
-    let span = Span { share, global_batch: config.global_batch(share.world), start, epochs };
+/// Starts the data stages of one rank at `start`, for `epochs` epochs in all; `sharers` such ranks share the processors.
+/// The crops' work is counted in `profile`.
+pub fn start(
+    config: &RunConfig,
+    set: ShardSet,
+    start: Cursor,
+    epochs: u32,
+    sharers: u32,
+    profile: &Profile,
+) -> Result<DataStages> {
+    let share = Share { rank: config.rank, world: config.ranks() };
+    let span = Span { share, global_batch: config.global_batch(), start, epochs };
     let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
     let (steps_per_epoch, streams, retries) = (fetch.steps(), fetch.order().streams(), fetch.retries());
     let stand_ins = fetch.stand_ins();
@@ -61,7 +69,7 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32, prof
     let batcher = Batcher::new(&BatchConfig { batch_size_per_gpu: config.batch_size_per_gpu })?;
     let warnings = Warnings::default();
     let (decoder, counted) = (config.decoder()?, warnings.clone());
-    let (workers, rendering) = (config.workers(), config.clone());
+    let (workers, rendering) = (config.workers_on(sharers), config.clone());
     let (level, pool, counted_work) = (Level::chosen(), Pool::default(), profile.clone());
 
     let mut flow = Flow::new();
@@ -95,8 +103,7 @@ pub fn start(config: &RunConfig, set: ShardSet, start: Cursor, epochs: u32, prof
 /// Starts the stages up to the decoded pictures, all workers decoding, for a bench.
 pub fn start_decoding(config: &RunConfig, set: ShardSet) -> Result<Running<Picture>> {
     let share = Share { rank: 0, world: 1 };
-    let span =
-        Span { share, global_batch: config.global_batch(share.world), start: Cursor::default(), epochs: u32::MAX };
+    let span = Span { share, global_batch: config.global_batch(), start: Cursor::default(), epochs: u32::MAX };
     let fetch = Fetch::new(set, &config.fetch()?, config.seed, span)?;
     let (stand_ins, decoder) = (fetch.stand_ins(), config.decoder()?);
     let mut flow = Flow::new();

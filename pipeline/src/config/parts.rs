@@ -11,7 +11,7 @@ use mugs_data::fetch::FetchConfig;
 use mugs_image::decode::{DecoderConfig, JpegMode};
 
 use super::{Fix, RunConfig};
-use crate::launch;
+use crate::launch::{self, Launch};
 
 /// With `--jpeg fast`, the least shorter side of a picture that was made smaller, in sides of the large crops. A crop of
 /// a quarter of the area then has at least one such side squared; its aspect ratio, 3/4 to 4/3, may enlarge it a little.
@@ -123,7 +123,7 @@ impl RunConfig {
         let config = ScheduleConfig {
             epochs: u32::try_from(self.epochs).context("--epochs is too large")?,
             steps_per_epoch,
-            global_batch: self.global_batch(1),
+            global_batch: self.global_batch(),
             lr: self.lr,
             min_lr: self.min_lr,
             warmup_epochs: u32::try_from(self.warmup_epochs).context("--warmup_epochs is too large")?,
@@ -242,8 +242,23 @@ impl RunConfig {
     }
 
     /// Pictures of one step over all ranks.
-    pub fn global_batch(&self, ranks: u32) -> u64 {
-        (self.batch_size_per_gpu * self.accumulate) as u64 * u64::from(ranks)
+    pub fn global_batch(&self) -> u64 {
+        (self.batch_size_per_gpu * self.accumulate) as u64 * u64::from(self.ranks())
+    }
+
+    /// How many ranks train together, once the launch is known.
+    pub fn ranks(&self) -> u32 {
+        self.world_size.max(1)
+    }
+
+    /// The same on a rank of a launch.
+    pub fn on(self, launch: &Launch) -> RunConfig {
+        RunConfig { world_size: launch.world, rank: launch.rank, local_rank: launch.local_rank, ..self }
+    }
+
+    /// The same without what a launch says, as it is asked for and written down.
+    pub fn of_any_rank(&self) -> RunConfig {
+        RunConfig { world_size: 0, rank: 0, local_rank: 0, ..self.clone() }
     }
 
     /// Threads that crop, in a process that has the host to itself.

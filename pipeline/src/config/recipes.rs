@@ -226,18 +226,26 @@ impl Recipe {
     /// What keeps the published batch, if this run has another: as many micro-batches as make it up, each at most as
     /// large as the run's, which is what the host bears.
     fn other_batch(&self, config: &RunConfig) -> Option<String> {
-        let (published, now) = (self.global_batch, config.global_batch(1));
+        let (published, now) = (self.global_batch, config.global_batch());
         if now == published {
             return None;
         }
-        let most = (config.batch_size_per_gpu as u64).clamp(1, published);
-        let each = (1..=most).rev().find(|&each| published.is_multiple_of(each)).unwrap_or(1);
-        Some(format!(
-            "recipe {} was published with {} pictures a step, this run has {now}, and the learning rate scales with \
-             them: --batch_size_per_gpu {each} --accumulate {} keeps the published batch",
+        let differs = format!(
+            "recipe {} was published with {} pictures a step, this run has {now}, and the learning rate scales with them",
             self.name,
             self.pictures(),
-            published / each
+        );
+        let ranks = u64::from(config.ranks());
+        if !published.is_multiple_of(ranks) {
+            return Some(format!("{differs}; {ranks} ranks cannot share the published batch evenly"));
+        }
+        let of_rank = published / ranks;
+        let most = (config.batch_size_per_gpu as u64).clamp(1, of_rank);
+        let each = (1..=most).rev().find(|&each| of_rank.is_multiple_of(each)).unwrap_or(1);
+        let on = if ranks > 1 { format!(" on each of {ranks} ranks") } else { String::new() };
+        Some(format!(
+            "{differs}: --batch_size_per_gpu {each} --accumulate {}{on} keeps the published batch",
+            of_rank / each
         ))
     }
 }

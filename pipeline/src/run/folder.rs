@@ -19,7 +19,8 @@ const BETWEEN: &str = ".unfinished";
 /// `config.toml`.
 pub struct RunFolder {
     path: PathBuf,
-    _lock: File,
+    /// None where another rank holds it.
+    _lock: Option<File>,
 }
 
 impl RunFolder {
@@ -31,7 +32,7 @@ impl RunFolder {
         let lock = lock.with_context(|| format!("cannot write in the run folder {}", path.display()))?;
         match lock.try_lock() {
             Ok(()) => {
-                let folder = Self { path: path.to_path_buf(), _lock: lock };
+                let folder = Self { path: path.to_path_buf(), _lock: Some(lock) };
                 folder.clean()?;
                 Ok(folder)
             }
@@ -42,6 +43,11 @@ impl RunFolder {
                 Err(error).with_context(|| format!("cannot lock {}", lock_path.display()))
             }
         }
+    }
+
+    /// The folder of a run that another rank has opened; this one only reads in it.
+    pub fn join(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), _lock: None }
     }
 
     /// Where the run lies.
@@ -62,7 +68,7 @@ impl RunFolder {
 
     /// Writes the resolved configuration.
     pub fn write_config(&self, config: &RunConfig) -> Result<()> {
-        replace(&self.path.join("config.toml"), &toml::to_string_pretty(config)?)
+        replace(&self.path.join("config.toml"), &toml::to_string_pretty(&config.of_any_rank())?)
     }
 
     /// Keeps the newest checkpoint under the name of the finished epoch, as `checkpoint0007.pth`.

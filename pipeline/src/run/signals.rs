@@ -18,6 +18,16 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// The stop that a signal of this number asks for.
+    pub fn of(signal: i32) -> Self {
+        Self { signal }
+    }
+
+    /// The signal's number.
+    pub fn signal(self) -> i32 {
+        self.signal
+    }
+
     /// What the process exits with: 128 and the signal's number, as shells count.
     pub fn exit_code(self) -> u8 {
         128 + self.signal as u8

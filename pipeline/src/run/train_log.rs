@@ -4,7 +4,10 @@ use std::fmt::Arguments;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::{Level, Metadata};
 
 /// Target of events that are for the file alone: standard error says the same in another form.
 pub const FILE_ONLY: &str = "train_log";
@@ -72,6 +75,19 @@ impl Write for &TrainLog {
 
 /// The log of this process, as there is one subscriber.
 pub static TRAIN_LOG: TrainLog = TrainLog::new();
+
+/// Whether standard error gets warnings and errors alone.
+static ONLY_WARNINGS: AtomicBool = AtomicBool::new(false);
+
+/// From now on standard error gets warnings and errors alone: the first of several ranks speaks for all.
+pub fn only_warnings() {
+    ONLY_WARNINGS.store(true, Ordering::Relaxed);
+}
+
+/// Whether standard error gets an event of this kind.
+pub fn is_shown(event: &Metadata<'_>) -> bool {
+    event.target() != FILE_ONLY && (*event.level() <= Level::WARN || !ONLY_WARNINGS.load(Ordering::Relaxed))
+}
 
 /// Says in the file which build starts, and how it was called.
 pub fn start() {

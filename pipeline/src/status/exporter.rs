@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use mugs_flow::{Meters, StageSnapshot};
 
+use super::meters;
+
 /// Upper bounds of the histograms in seconds: from a tiny network's step to a step of many accumulated batches.
 const SECONDS: &[f64] =
     &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
@@ -43,6 +45,9 @@ impl Exporter {
         self.handle.run_upkeep();
         let mut text = self.handle.render();
         text.push_str(&render_stages(&self.stages.snapshot()));
+        let (name, waited) = ("mugs_gradient_sync_seconds_total", seconds(meters::gradient_sync()).unwrap_or_default());
+        let help = "Time that the training thread waited for the gradients of other ranks.";
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {waited}\n");
         text
     }
 }

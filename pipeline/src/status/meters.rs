@@ -1,5 +1,6 @@
 //! The meters of the training thread; handles are made once and only moved afterwards.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{
@@ -7,6 +8,14 @@ use metrics::{
 };
 use mugs_data::Dropped;
 use mugs_data::bad::BAD_SAMPLE_REASONS;
+
+/// The time of [`TrainMeters::gradient_sync`], which the exporter renders in seconds.
+static SYNC_NANOSECONDS: AtomicU64 = AtomicU64::new(0);
+
+/// See [`TrainMeters::gradient_sync`].
+pub(super) fn gradient_sync() -> Duration {
+    Duration::from_nanos(SYNC_NANOSECONDS.load(Ordering::Relaxed))
+}
 
 /// Handles of everything that the training thread reports.
 pub struct TrainMeters {
@@ -67,6 +76,11 @@ impl TrainMeters {
         self.images.increment(images as u64);
         self.step_duration.record(took);
         self.data_wait.record(waited);
+    }
+
+    /// Reports how long this rank has waited for the gradients of others since it started.
+    pub fn gradient_sync(&self, waited: Duration) {
+        SYNC_NANOSECONDS.store(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Reports the loss of a step, one value for each term.

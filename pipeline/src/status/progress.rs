@@ -38,6 +38,8 @@ impl ProgressLine {
 
 /// A bar on a terminal, a line now and then elsewhere.
 pub struct Progress {
+    /// Off on all ranks but the first.
+    on: bool,
     bar: ProgressBar,
     terminal: bool,
     start: Instant,
@@ -49,9 +51,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts at step `first` of `last`.
-    pub fn start(first: u64, last: u64) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+    /// Starts at step `first` of `last`, to be shown if `on`.
+    pub fn start(first: u64, last: u64, on: bool) -> Self {
+        let terminal = on && std::io::stderr().is_terminal();
         let target = if terminal { ProgressDrawTarget::stderr_with_hz(4) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(last), target).with_position(first);
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}, ETA {eta}") {
@@ -59,11 +61,14 @@ impl Progress {
         }
         bar.reset_eta();
         let now = Instant::now();
-        Self { bar, terminal, start: now, first, last, written: now, noted: now }
+        Self { on, bar, terminal, start: now, first, last, written: now, noted: now }
     }
 
     /// Shows that `step` steps of the run are done.
     pub fn update(&mut self, step: u64, line: impl FnOnce() -> ProgressLine) {
+        if !self.on {
+            return;
+        }
         let ends = step == self.last || step == self.first + 1;
         let due = |since: Instant| ends || since.elapsed() >= QUIET_INTERVAL;
         let (noted, shown) = (due(self.noted), self.terminal || due(self.written));

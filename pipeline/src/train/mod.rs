@@ -13,6 +13,8 @@ mod training;
 pub(crate) use self::training::steps_per_epoch;
 pub use self::training::train_config;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,70 +25,135 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use mugs_data::crop::Profile;
 use mugs_flow::StopHandle;
+use mugs_shards::ShardSet;
 
 use self::training::Training;
 use crate::cli::TrainArgs;
 use crate::config::{Resolved, RunConfig};
 use crate::data::{self, Data};
-use crate::run::{RunFolder, Signals, train_log};
+use crate::device::{self, Chosen};
+use crate::launch::{self, Role};
+use crate::run::{RunFolder, Signals, Stop, train_log};
 use crate::status::{Exporter, Server, TrainMeters, serve};
+use crate::team::Team;
 use crate::topology;
 
-/// Runs the command.
+/// Runs the command: as one rank, or as the supervisor of several.
 pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     let Resolved { config, recipe } = arguments.sources.resolve()?;
     ensure!(!config.output_dir.is_empty(), "--output_dir is missing: the folder for checkpoints and logs");
+    let launch = match launch::detect(&config)? {
+        Role::Supervisor { processes } => return launch::local::supervise(processes, config.sync_timeout),
+        Role::Rank(launch) => launch,
+    };
+    if launch.rank > 0 {
+        train_log::only_warnings();
+    }
+    let config = config.on(&launch);
     config.announce_jpeg()?;
     config.announce_limits();
     config.announce_mends();
     if let Some(recipe) = recipe {
         recipe.announce(&config)?;
     }
+    launch.announce();
     crate::process::keep_freed_memory();
-    let chosen = crate::device::choose(&config)?;
+    let chosen = device::choose(&config, launch.local_rank)?;
     let data = data::find(&config)?;
     let signals = Signals::install()?;
-    tch::set_num_threads(i32::try_from(config.step_threads())?);
-    let folder = RunFolder::open(Path::new(&config.output_dir))?;
-    train_log::TRAIN_LOG.open(folder.path());
-    train_log::start();
-    chosen.announce();
+    tch::set_num_threads(i32::try_from(config.step_threads_on(launch.sharers()))?);
+    let team = Arc::new(Team::meet(&launch, Duration::from_secs_f64(config.sync_timeout))?);
+    let rank = Rank { config, sharers: launch.sharers(), team: Arc::clone(&team), signals };
+    let ended = rank.run(&arguments, &chosen, data).map_err(|error| team.first_cause(error));
+    team.leave();
+    ended
+}
 
-    let set = match data {
-        Data::Set(set) => set,
-        Data::Pictures(pictures) => match data::pack(&pictures, &config, folder.path(), signals.flag())? {
-            Some(set) => set,
-            None => return Ok(stopped(&signals, "while the pictures were packed")),
-        },
-    };
-    let mut training = Training::open(config, &arguments.allow_drift, &set, folder, chosen.device)?;
-    if training.is_done() {
-        tracing::info!("nothing is left to do: step {} is done", training.steps_done());
-        return Ok(ExitCode::SUCCESS);
+/// One rank of a run, or the only one.
+struct Rank {
+    config: RunConfig,
+    /// Processes that share this host's processors.
+    sharers: u32,
+    team: Arc<Team>,
+    signals: Signals,
+}
+
+impl Rank {
+    fn run(self, arguments: &TrainArgs, chosen: &Chosen, data: Data) -> Result<ExitCode> {
+        let Rank { config, sharers, team, signals } = self;
+        let folder = Path::new(&config.output_dir);
+        let folder = if team.is_first() { RunFolder::open(folder)? } else { RunFolder::join(folder) };
+        if team.is_first() {
+            train_log::TRAIN_LOG.open(folder.path());
+        }
+        train_log::start();
+        chosen.announce();
+
+        let set = match data {
+            Data::Set(set) => set,
+            Data::Pictures(pictures) => match packed(&pictures, &config, folder.path(), &signals, &team)? {
+                Ok(set) => set,
+                Err(stop) => return Ok(stopped(stop, "while the pictures were packed")),
+            },
+        };
+        let one_rank = arguments.dump_batches.is_none() || team.world() == 1;
+        ensure!(one_rank, "--dump_batches writes down the batches of one rank: start without the others");
+        let mut training =
+            Training::open(config, &arguments.allow_drift, &set, folder, Arc::clone(&team), chosen.device)?;
+        if training.is_done() {
+            tracing::info!("nothing is left to do: step {} is done", training.steps_done());
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(folder) = &arguments.dump_batches {
+            training.dump(folder, arguments.dump_steps)?;
+        }
+        let epochs = training.config().epochs as u32;
+        let stages = topology::start(training.config(), set, training.cursor(), epochs, sharers, &Profile::default())?;
+        let exporter = Exporter::install(stages.batches.meters())?;
+        let meters = TrainMeters::register();
+        let _server = if team.is_first() { status(training.config(), exporter)? } else { None };
+        let flow = stages.batches.stop_handle();
+        // A stopped flow is how the training thread hears of it while it waits for data; several ranks stop at a step.
+        let _watch = if team.world() == 1 { Some(Watch::start(signals.clone(), flow.clone())?) } else { None };
+        team.on_fault(move || flow.stop());
+        match training.run(stages, &signals, meters)? {
+            Some(stop) => Ok(stopped(stop, &format!("after step {}", training.steps_done()))),
+            None => Ok(ExitCode::SUCCESS),
+        }
     }
-    if let Some(folder) = &arguments.dump_batches {
-        training.dump(folder, arguments.dump_steps)?;
+}
+
+/// The set of the pictures in a folder, which rank 0 packs; or the signal that stopped it.
+fn packed(
+    pictures: &Path,
+    config: &RunConfig,
+    output: &Path,
+    signals: &Signals,
+    team: &Team,
+) -> Result<Result<ShardSet, Stop>> {
+    const KEY: &str = "packed";
+    if !team.is_first() {
+        let word = team.hear(KEY)?;
+        return match word.strip_prefix(b"/") {
+            Some(_) => Ok(Ok(data::open(Path::new(OsStr::from_bytes(&word)))?)),
+            None => Ok(Err(Stop::of(String::from_utf8_lossy(&word).parse().unwrap_or(libc::SIGTERM)))),
+        };
     }
-    let stages = topology::start(
-        training.config(),
-        set,
-        training.cursor(),
-        training.config().epochs as u32,
-        &Profile::default(),
-    )?;
-    let exporter = Exporter::install(stages.batches.meters())?;
-    let meters = TrainMeters::register();
-    let _server = status(training.config(), exporter)?;
-    let _watch = Watch::start(signals.clone(), stages.batches.stop_handle())?;
-    match training.run(stages, &signals, meters)? {
-        Some(_) => Ok(stopped(&signals, &format!("after step {}", training.steps_done()))),
-        None => Ok(ExitCode::SUCCESS),
+    match (data::pack(pictures, config, output, signals.flag())?, signals.stop()) {
+        (Some(set), _) => {
+            team.tell(KEY, std::fs::canonicalize(set.folder())?.as_os_str().as_bytes())?;
+            Ok(Ok(set))
+        }
+        (None, stop) => {
+            let stop = stop.unwrap_or(Stop::of(libc::SIGTERM));
+            team.tell(KEY, stop.signal().to_string().as_bytes())?;
+            Ok(Err(stop))
+        }
     }
 }
 
 /// Says that a signal ended the run, and gives its exit code.
-fn stopped(signals: &Signals, when: &str) -> ExitCode {
-    let Some(stop) = signals.stop() else { return ExitCode::FAILURE };
+fn stopped(stop: Stop, when: &str) -> ExitCode {
     tracing::info!("stopped by {} {when}; the same command goes on", stop.name());
     ExitCode::from(stop.exit_code())
 }

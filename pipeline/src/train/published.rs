@@ -24,7 +24,7 @@ pub fn adopt(
     check(&published.args, config, allowed)?;
     let mut resolved = config.clone();
     if resolved.streams == 0 {
-        resolved.streams = default_streams(1) as usize;
+        resolved.streams = default_streams(config.ranks()) as usize;
     }
     let per_epoch = steps_per_epoch(&resolved, set)?;
     let epoch = published.epoch as u64;
@@ -43,10 +43,10 @@ pub fn adopt(
     let mugs = MugsState {
         seed: config.seed,
         streams: resolved.streams as u64,
-        global_batch: config.global_batch(1),
+        global_batch: config.global_batch(),
         epoch,
         step: 0,
-        configuration: serde_json::to_string(&resolved)?,
+        configuration: serde_json::to_string(&resolved.of_any_rank())?,
         data: set.digest(),
         sums: serde_json::to_string(&EpochSums::default())?,
     };
@@ -61,12 +61,13 @@ fn check(args: &[(String, Value)], config: &RunConfig, allowed: &[Allowed]) -> R
         _ => None,
     };
     if let Some(batch) = whole("batch_size_per_gpu") {
-        let (ranks, now) = (whole("world_size").unwrap_or(1), config.global_batch(1));
+        let (ranks, now) = (whole("world_size").unwrap_or(1), config.global_batch());
         let before = batch.saturating_mul(ranks);
         ensure!(
             before == now,
             "it was made with {batch} pictures a step on each of {ranks} ranks, {before} in all, now there are {now}: \
-             --batch_size_per_gpu times --accumulate must be {before} on one rank"
+             {}",
+            super::restore::way_out(before, config)
         );
     }
     let_through(drift(args, config)?, allowed)

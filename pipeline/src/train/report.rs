@@ -34,9 +34,9 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Starts with `first` steps done, of `last`.
-    pub fn new(meters: TrainMeters, tensorboard: TensorBoard, first: u64, last: u64) -> Self {
-        let progress = Progress::start(first, last);
+    /// Starts with `first` steps done, of `last`; `shown` to people.
+    pub fn new(meters: TrainMeters, tensorboard: TensorBoard, first: u64, last: u64, shown: bool) -> Self {
+        let progress = Progress::start(first, last, shown);
         Self { meters, progress, tensorboard, start: Instant::now(), images: 0, waited: Duration::ZERO }
     }
 

@@ -1,5 +1,7 @@
 //! Going on with a run: which checkpoint is taken, and what it must agree with before its state is.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,6 +12,7 @@ use mugs_shards::ShardSet;
 use super::published;
 use crate::config::{Allowed, RunConfig, drift, let_through};
 use crate::run::{EpochSums, RunFolder};
+use crate::team::Team;
 
 /// A checkpoint to go on from.
 pub struct Found {
@@ -21,14 +24,39 @@ pub struct Found {
 
 /// Takes the newest sound checkpoint of a run, if the folder holds any, and checks that it is of this configuration,
 /// but for what is `allowed` to differ, and of these data.
-pub fn restore(folder: &RunFolder, config: &RunConfig, allowed: &[Allowed], set: &ShardSet) -> Result<Option<Found>> {
-    let Some((loaded, path)) = newest(&folder.checkpoint(), folder.older_checkpoints()?)? else { return Ok(None) };
+///
+/// Of several ranks the first chooses, and all read the same file.
+pub fn restore(
+    folder: &RunFolder,
+    config: &RunConfig,
+    allowed: &[Allowed],
+    set: &ShardSet,
+    team: &Team,
+) -> Result<Option<Found>> {
+    let Some((loaded, path)) = chosen(folder, team)? else { return Ok(None) };
     let checkpoint = match loaded {
         Loaded::Own(checkpoint) => check(&checkpoint, config, allowed, set).map(|()| *checkpoint),
         Loaded::Published(published) => published::adopt(*published, &path, config, allowed, set),
     };
     let checkpoint = checkpoint.with_context(|| format!("cannot go on from {}", path.display()))?;
     Ok(Some(Found { checkpoint, path }))
+}
+
+fn chosen(folder: &RunFolder, team: &Team) -> Result<Option<(Loaded, PathBuf)>> {
+    const KEY: &str = "checkpoint";
+    if team.is_first() {
+        let found = newest(&folder.checkpoint(), folder.older_checkpoints()?)?;
+        let path = found.as_ref().map(|(_, path)| path.as_os_str().as_bytes()).unwrap_or_default();
+        team.tell(KEY, path)?;
+        return Ok(found);
+    }
+    let path = team.hear(KEY)?;
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let path = PathBuf::from(OsString::from_vec(path));
+    let loaded = Loaded::read(&path).context("rank 0 goes on from a checkpoint that this rank cannot read")?;
+    Ok(Some((loaded, path)))
 }
 
 /// The content of `first`; where that is damaged or gone, of the one of `others` that stands furthest.
@@ -94,13 +122,18 @@ fn check(checkpoint: &Checkpoint, config: &RunConfig, allowed: &[Allowed], set: 
         // Not asked for: the run keeps the number that it began with.
         now.streams = before.streams;
     }
-    let batch = config.global_batch(1);
+    let batch = config.global_batch();
     ensure!(
         batch == mugs.global_batch,
-        "it was made with {} pictures a step, now there are {batch}: --batch_size_per_gpu times --accumulate must be {} \
-         on one rank",
+        "it was made with {} pictures a step, now there are {batch}: {}",
         mugs.global_batch,
-        mugs.global_batch
+        way_out(mugs.global_batch, config)
+    );
+    ensure!(
+        mugs.streams.is_multiple_of(config.ranks().into()),
+        "its {} `streams` cannot be shared by {} ranks: go on with a number of ranks that divides them",
+        mugs.streams,
+        config.ranks()
     );
     let_through(drift(&before, &now)?, allowed)?;
     ensure!(
@@ -109,6 +142,18 @@ fn check(checkpoint: &Checkpoint, config: &RunConfig, allowed: &[Allowed], set: 
         set.folder().display()
     );
     Ok(())
+}
+
+/// What keeps `batch` pictures a step over all ranks.
+pub fn way_out(batch: u64, config: &RunConfig) -> String {
+    let ranks = u64::from(config.ranks());
+    match (ranks, batch.is_multiple_of(ranks)) {
+        (1, _) => format!("--batch_size_per_gpu times --accumulate must be {batch} on one rank"),
+        (_, true) => {
+            format!("--batch_size_per_gpu times --accumulate must be {} on each of {ranks} ranks", batch / ranks)
+        }
+        (_, false) => format!("go on with a number of ranks that divides {batch}, which {ranks} does not"),
+    }
 }
 
 /// Where the checkpoint's run goes on.

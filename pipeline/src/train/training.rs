@@ -1,6 +1,7 @@
 //! A run under way: the trainer, its place in the data, and when it is written down.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -24,13 +25,16 @@ use crate::process::peak_rss_mib;
 use crate::render::Rendered;
 use crate::run::{EpochSums, RunFolder, RunLog, Signals, Stop};
 use crate::status::{TensorBoard, TrainMeters};
+use crate::team::{Agreed, Facts, Team, WITH_OTHERS, state_digest};
 use crate::topology::DataStages;
 
 /// A run, between two steps.
 pub struct Training {
     config: RunConfig,
     folder: RunFolder,
-    log: RunLog,
+    team: Arc<Team>,
+    /// None on all ranks but the first.
+    log: Option<RunLog>,
     trainer: Trainer,
     schedules: Schedules,
     steps_per_epoch: u64,
@@ -57,19 +61,21 @@ impl Training {
         allowed: &[Allowed],
         set: &ShardSet,
         folder: RunFolder,
+        team: Arc<Team>,
         device: Device,
     ) -> Result<Self> {
-        let before = restore::restore(&folder, &config, allowed, set)?;
+        let before = restore::restore(&folder, &config, allowed, set, &team)?;
         if config.streams == 0 {
-            config.streams =
-                before.as_ref().map_or_else(|| u64::from(default_streams(1)), |found| found.checkpoint.mugs.streams)
-                    as usize;
+            config.streams = before
+                .as_ref()
+                .map_or_else(|| u64::from(default_streams(config.ranks())), |found| found.checkpoint.mugs.streams)
+                as usize;
         }
         let steps_per_epoch = steps_per_epoch(&config, set)?;
         let schedules = config.schedules(steps_per_epoch)?;
         let (model, train) = (config.model()?, train_config(&config)?);
         let mut kept = false;
-        let (trainer, cursor, sums) = match before {
+        let (mut trainer, cursor, sums) = match before {
             Some(Found { checkpoint, path }) => {
                 let trainer = Trainer::resume(&model, &train, config.seed, device, &checkpoint.state)
                     .with_context(|| format!("cannot go on from {}", path.display()))?;
@@ -83,15 +89,22 @@ impl Training {
                 (trainer, Cursor::default(), EpochSums::default())
             }
         };
-        folder.write_config(&config)?;
-        let log = RunLog::open(folder.path(), &config, cursor.epoch as usize)?;
         let data = set.digest();
+        share(&mut trainer, &team, &config, cursor, &data)?;
+        let log = match team.is_first() {
+            true => {
+                folder.write_config(&config)?;
+                Some(RunLog::open(folder.path(), &config, cursor.epoch as usize)?)
+            }
+            false => None,
+        };
         let alarm = CollapseAlarm::new(&config);
         tracing::info!("losses by chance, where a fresh run begins: {}", alarm.expected());
         let saved = kept.then(|| u64::from(cursor.epoch) * steps_per_epoch + cursor.step);
         Ok(Self {
             config,
             folder,
+            team,
             log,
             trainer,
             schedules,
@@ -142,9 +155,13 @@ impl Training {
     /// Trains until all is done or a signal stops the run, and writes a checkpoint either way; also on an error of the
     /// data, since the state is sound then.
     pub fn run(&mut self, mut stages: DataStages, signals: &Signals, meters: TrainMeters) -> Result<Option<Stop>> {
-        let tensorboard = TensorBoard::open(self.folder.path(), self.config.tensorboard_every, self.steps_done());
-        let mut reporter = Reporter::new(meters, tensorboard, self.steps_done(), self.last_step());
+        let shown = self.team.is_first();
+        let every = if shown { self.config.tensorboard_every } else { 0 };
+        let tensorboard = TensorBoard::open(self.folder.path(), every, self.steps_done());
+        let mut reporter = Reporter::new(meters, tensorboard, self.steps_done(), self.last_step(), shown);
         let stopped = self.steps(&mut stages, signals, &mut reporter);
+        // The other ranks hear of it before anything else takes its time.
+        let stopped = stopped.map_err(|error| self.team.first_cause(error));
         let saved = if self.unsaved > 0 { self.save(&reporter) } else { Ok(()) };
         match (stopped, saved) {
             (Ok(stop), saved) => saved.map(|()| stop),
@@ -157,22 +174,32 @@ impl Training {
 
     fn steps(&mut self, stages: &mut DataStages, signals: &Signals, reporter: &mut Reporter) -> Result<Option<Stop>> {
         while !self.is_done() {
-            if let Some(stop) = signals.stop() {
+            // Several ranks stop where they agree to.
+            let own_stop = || signals.stop().filter(|_| self.team.world() == 1);
+            if let Some(stop) = own_stop() {
                 return Ok(Some(stop));
             }
+            let number = self.steps_done() + 1;
+            self.team.doing(|| format!("waiting for the data of step {number}"));
             let wait = Instant::now();
             let mut batches = Vec::with_capacity(self.config.accumulate);
             while batches.len() < self.config.accumulate {
-                match (stages.batches.recv()?, signals.stop()) {
+                match (stages.batches.recv()?, own_stop()) {
                     (Some(batch), _) => batches.push(batch),
                     (None, Some(stop)) => return Ok(Some(stop)),
                     (None, None) => {
+                        self.team.check()?;
                         bail!("the data ended at step {} of {}", self.steps_done(), self.last_step())
                     }
                 }
             }
             let waited = wait.elapsed();
-            let bad = self.bad_samples(&batches, stages.max_bad_samples, reporter.meters())?;
+            let mut bad = self.bad_samples(&batches, stages.max_bad_samples, reporter.meters())?;
+            let agreed = self.agree(signals, &batches)?;
+            if let Some(stop) = agreed.stop {
+                return Ok(Some(stop));
+            }
+            bad.add_elsewhere(agreed.dropped_elsewhere, stages.max_bad_samples)?;
             if self.cursor.step == 0 && crops_picture::is_due(self.cursor.epoch as usize, self.config.epochs) {
                 reporter.crops(self.steps_done() + 1, || crops_picture::draw(&batches[0]));
             }
@@ -183,9 +210,17 @@ impl Training {
             if self.cursor.step == self.steps_per_epoch && crops_picture::is_due(epoch, self.config.epochs) {
                 reporter.ages(self.steps_done(), &self.trainer.row_ages());
             }
-            self.after_step(signals, reporter)?;
+            self.after_step(agreed.save, reporter)?;
         }
         Ok(None)
+    }
+
+    /// What all ranks do about signals that any of them has had.
+    fn agree(&self, signals: &Signals, batches: &[Rendered]) -> Result<Agreed> {
+        let dropped = batches.iter().map(|batch| batch.contents.dropped.len() as u64).sum();
+        let number = self.steps_done() + 1;
+        self.team.doing(|| format!("{WITH_OTHERS} at step {number}"));
+        self.team.agree(signals.stop().filter(|_| self.team.world() > 1), signals.take_save(), dropped)
     }
 
     /// Says what the batches were to hold and do not, and gives the epoch's bad samples with theirs. They become part
@@ -205,7 +240,7 @@ impl Training {
         let start = Instant::now();
         let Cursor { epoch, step } = self.cursor;
         let rates = self.schedules.at(epoch, step);
-        let (number, global_batch) = (self.steps_done(), self.config.global_batch(1));
+        let (number, global_batch) = (self.steps_done(), self.config.global_batch());
         let inputs: Vec<_> = batches.iter().map(|batch| step_input(batch, number, global_batch)).collect();
         if let Some(dump) = &mut self.dump {
             dump.step(epoch, &inputs, &rates, &keys(batches))?;
@@ -217,7 +252,8 @@ impl Training {
         }
         let terms: Vec<(String, f64)> = report.terms.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let entropy = || self.trainer.cluster_entropy(rates.teacher_temp);
-        if let Some(warning) = self.alarm.step(&report, alarm::looks_at(number + 1).then(entropy).flatten()) {
+        let warning = self.alarm.step(&report, alarm::looks_at(number + 1).then(entropy).flatten());
+        if let Some(warning) = warning.filter(|_| self.team.is_first()) {
             tracing::warn!("{warning}");
         }
         self.sums.add(report.total, &terms, rates.lr, rates.weight_decay);
@@ -227,29 +263,30 @@ impl Training {
             done: self.steps_done(),
             epoch: epoch as usize,
             epochs: self.config.epochs,
-            images: batches.iter().map(|batch| batch.contents.keys.len()).sum(),
+            images: self.team.world() * batches.iter().map(|batch| batch.contents.keys.len()).sum::<usize>(),
             rates,
         };
         let took = start.elapsed();
         tracing::debug!("step {} took {:.3} s, peak memory {:.0} MiB", place.done, took.as_secs_f64(), peak_rss_mib());
         let entropy = || self.trainer.cluster_entropy(place.rates.teacher_temp);
         reporter.step(&place, &report, &entropy, took, waited);
+        reporter.meters().gradient_sync(self.trainer.sync_time());
         Ok(())
     }
 
     /// Ends the epoch where it ends, and writes checkpoints where they are due.
-    fn after_step(&mut self, signals: &Signals, reporter: &Reporter) -> Result<()> {
+    fn after_step(&mut self, asked: bool, reporter: &Reporter) -> Result<()> {
         if self.cursor.step == self.steps_per_epoch {
             let epoch = self.cursor.epoch as usize;
-            self.log.epoch(&self.sums.means(epoch))?;
+            self.log.iter().try_for_each(|log| log.epoch(&self.sums.means(epoch)))?;
             self.sums = EpochSums::default();
             self.cursor = Cursor { epoch: self.cursor.epoch + 1, step: 0 };
             self.save(reporter)?;
-            if self.config.saveckp_freq > 0 && epoch.is_multiple_of(self.config.saveckp_freq) {
+            if self.team.is_first() && self.config.saveckp_freq > 0 && epoch.is_multiple_of(self.config.saveckp_freq) {
                 self.folder.keep_epoch(epoch)?;
             }
         }
-        if signals.take_save() || (self.is_save_due() && self.unsaved > 0) {
+        if asked || (self.is_save_due() && self.unsaved > 0) {
             self.save(reporter)?;
         }
         Ok(())
@@ -261,16 +298,23 @@ impl Training {
         by_steps || (minutes > 0.0 && self.saved_at.elapsed().as_secs_f64() >= 60.0 * minutes)
     }
 
-    /// Writes `checkpoint.pth`, whole or not at all; the one before stays under the name of its step, see `--keep`.
+    /// Writes `checkpoint.pth`, whole or not at all; the one before stays under the name of its step, see `--keep`. Of
+    /// several ranks, whose states are equal, the first does.
     fn save(&mut self, reporter: &Reporter) -> Result<()> {
         let begun = Instant::now();
+        let done = self.steps_done();
+        if !self.team.is_first() {
+            (self.saved, self.saved_at, self.unsaved) = (Some(done), begun, 0);
+            return Ok(());
+        }
+        self.team.doing(|| format!("writing the checkpoint of step {done}"));
         let mugs = MugsState {
             seed: self.config.seed,
             streams: self.config.streams as u64,
-            global_batch: self.config.global_batch(1),
+            global_batch: self.config.global_batch(),
             epoch: u64::from(self.cursor.epoch),
             step: self.cursor.step,
-            configuration: serde_json::to_string(&self.config)?,
+            configuration: serde_json::to_string(&self.config.of_any_rank())?,
             data: self.data.clone(),
             sums: serde_json::to_string(&self.sums)?,
         };
@@ -280,7 +324,6 @@ impl Training {
             args: arguments(&self.config)?,
             mugs,
         };
-        let done = self.steps_done();
         if let Some(before) = self.saved.filter(|before| self.config.keep > 0 && *before != done) {
             self.folder.keep_step(before)?;
         }
@@ -290,17 +333,42 @@ impl Training {
         if self.config.keep > 0 {
             self.folder.drop_steps(self.config.keep)?;
         }
-        tracing::debug!("the checkpoint of step {done} took {:.3} s", begun.elapsed().as_secs_f64());
+        let took = begun.elapsed().as_secs_f64();
+        tracing::debug!("the checkpoint of step {done} took {took:.3} s");
+        if self.team.world() > 1 && took > self.config.sync_timeout / 2.0 {
+            tracing::warn!(
+                "the checkpoint of step {done} took {took:.0} s, in which the other ranks wait: --sync_timeout {} leaves \
+                 little room",
+                self.config.sync_timeout
+            );
+        }
         Ok(())
     }
 }
 
-/// Steps of an epoch of one rank.
+/// Steps of an epoch, the same on every rank.
 pub(crate) fn steps_per_epoch(config: &RunConfig, set: &ShardSet) -> Result<u64> {
     let counts: Vec<u64> = set.manifest().shards.iter().map(|shard| shard.samples).collect();
     let streams = u32::try_from(config.streams).context("--streams is too large")?;
     let block = u32::try_from(config.shuffle_block).context("--shuffle_block is too large")?;
-    Ok(Order::new(&counts, config.seed, streams, block)?.steps(config.global_batch(1))?)
+    Ok(Order::new(&counts, config.seed, streams, block)?.steps(config.global_batch())?)
+}
+
+/// Joins the other ranks, once all have the same options, data and state.
+fn share(trainer: &mut Trainer, team: &Team, config: &RunConfig, cursor: Cursor, data: &str) -> Result<()> {
+    if team.world() == 1 {
+        return Ok(());
+    }
+    let facts = Facts::of(config)?
+        .with("the data set", data)
+        .with("the next step", format!("{} of epoch {}", cursor.step, cursor.epoch))
+        .with("the state", state_digest(&trainer.state()));
+    team.compare(&facts)?;
+    if let Some(group) = team.join(&config.backend, trainer.device())? {
+        tracing::info!("{} ranks exchange gradients over {}", team.world(), group.backend());
+        trainer.share(&group, (config.bucket_mb * f64::from(1 << 20)) as usize);
+    }
+    Ok(())
 }
 
 /// The trainer's part of a configuration.

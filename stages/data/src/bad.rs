@@ -57,6 +57,19 @@ impl BadSamples {
         self.count += contents.dropped.len() as u64;
         self.last.extend(contents.dropped.iter().map(|dropped| dropped.what.clone()));
         self.last.drain(..self.last.len().saturating_sub(NAMED));
+        self.check(most)
+    }
+
+    /// Adds `count` that other ranks had in the same steps.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_elsewhere(&mut self, count: u64, most: u64) -> Result<(), DataError> {
+        self.count += count;
+        self.check(most)
+    }
+
+    fn check(&self, most: u64) -> Result<(), DataError> {
         if self.count <= most {
             return Ok(());
         }
@@ -118,6 +131,9 @@ mod tests {
                 "5 samples of epoch 0 are bad, `max_bad_samples` allows 4; the last: c is bad; d is bad; e is bad";
             assert!(error.starts_with(expected), "{error}");
         }
+        let mut on_ranks = bad.clone();
+        assert!(on_ranks.add_elsewhere(1, 4).is_err() && bad.clone().add_elsewhere(0, 4).is_ok());
+        assert_eq!(on_ranks.count, 5);
         bad.add(&batch(1, &["a"]), 1).unwrap();
         assert_eq!(bad, BadSamples { epoch: 1, count: 1, last: vec!["a is bad".into()] });
         assert!(bad.add(&batch(1, &["b"]), 1).is_err());

@@ -25,7 +25,7 @@ impl Work {
         if decode_only {
             return Ok(Self::Pictures(topology::start_decoding(config, set.clone())?));
         }
-        let stages = topology::start(config, set.clone(), Cursor::default(), u32::MAX, profile)?;
+        let stages = topology::start(config, set.clone(), Cursor::default(), u32::MAX, 1, profile)?;
         Ok(Self::Batches { stages, bad: BadSamples::default(), seen: Seen::default() })
     }
 

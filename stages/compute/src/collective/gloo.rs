@@ -9,9 +9,6 @@ use tch::{Device, Tensor};
 
 use super::{Collective, CollectiveError, Pending};
 
-/// Where ranks meet in the store.
-const PREFIX: &str = "gloo";
-
 /// A group over Gloo.
 #[derive(Debug)]
 pub struct GlooRanks {
@@ -24,17 +21,19 @@ pub struct GlooRanks {
 }
 
 impl GlooRanks {
-    /// Meets the other ranks at `store`; they reach this one at `address`. No call takes longer than `timeout`.
+    /// Meets the other ranks at `store` under `prefix`; they reach this one at `address`. No call takes longer than
+    /// `timeout`.
     ///
     /// # Errors
     /// Not all come in time, or they cannot reach each other.
     pub fn connect(
         store: &TcpStore,
+        prefix: &str,
         [rank, world]: [usize; 2],
         timeout: Duration,
         address: &Address,
     ) -> Result<GlooRanks, CollectiveError> {
-        let gloo = Gloo::connect(store, PREFIX, [rank, world], timeout, address)
+        let gloo = Gloo::connect(store, prefix, [rank, world], timeout, address)
             .map_err(|message| translate("meeting", GlooError::Failed(message), timeout))?;
         Ok(GlooRanks { gloo: ManuallyDrop::new(gloo), rank, world, timeout, broken: AtomicBool::new(false) })
     }

@@ -15,7 +15,7 @@ const PORT: &str = "MUGS_TEST_PORT";
 fn join(port: u16, rank: usize, world: usize, timeout: Duration) -> Arc<dyn Collective> {
     let store = TcpStore::connect("127.0.0.1", port, false, TIMEOUT).unwrap();
     let address = Address::Host("127.0.0.1".into());
-    Arc::new(GlooRanks::connect(&store, [rank, world], timeout, &address).unwrap())
+    Arc::new(GlooRanks::connect(&store, "test", [rank, world], timeout, &address).unwrap())
 }
 
 /// Runs `rank` in `world` processes of their own, each of which runs nothing but the test called `test`. In the test's

@@ -1,0 +1,406 @@
+//! The watch over the other ranks.
+//!
+//! A thread counts a number up in the store, at each beat, and looks at the others' numbers: rank 0 at all, the others
+//! at rank 0's, so that a beat costs little however many ranks there are. A number that stands still for the time-out
+//! is a fault. Once a collective has failed, all look at all, and three beats are enough: so the rank that is gone is
+//! named within seconds. Whoever finds a fault first publishes it in the store, and all ranks end with those words.
+//!
+//! A second thread waits for nobody. It notices that the store itself does not answer, and ends a process whose main
+//! thread does not come back from wherever it is.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use mugs_compute::collective::Collective;
+use mugs_torch_ext::{StoreError, TcpStore};
+
+/// What a rank adds to its number when it goes in peace.
+const LEFT: i64 = 1 << 40;
+/// Beats without an answer after which a rank is gone, once something has failed.
+const MISSED: u32 = 4;
+/// How long a rank that knows the cause may take to end: one that writes no checkpoint, and one that does.
+const TIME_TO_END: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(600)];
+
+/// A key of this start of the run. Torchrun keeps its store when it starts ranks anew.
+pub fn key(name: &str) -> String {
+    let start = std::env::var("TORCHELASTIC_RESTART_COUNT").unwrap_or_default();
+    format!("mugs/{start}/{name}")
+}
+
+/// This rank among the others.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub rank: usize,
+    pub world: usize,
+    pub host: String,
+    /// Where the store is.
+    pub at: String,
+    /// Whether the store is torchrun's, not rank 0's.
+    pub served_by_agent: bool,
+}
+
+/// What ended the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub text: String,
+    /// Whether this rank was the first to know.
+    pub is_own: bool,
+}
+
+/// Tells, hears and knows about the other ranks.
+pub struct Watch {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    place: Place,
+    timeout: Duration,
+    beat: Duration,
+    state: Mutex<State>,
+    /// Rung when the state changes.
+    changed: Condvar,
+    /// Whether something has failed whose cause is not known.
+    suspects: AtomicBool,
+    done: AtomicBool,
+}
+
+struct State {
+    cause: Option<Cause>,
+    /// A fault to be published.
+    own: Option<String>,
+    doing: String,
+    /// When the store last answered.
+    answered: Instant,
+    when_fault: Vec<Box<dyn Fn() + Send + Sync>>,
+    leaving: bool,
+    left: bool,
+}
+
+impl Watch {
+    /// Starts to watch over a connection of its own.
+    pub fn start(store: TcpStore, place: Place, timeout: Duration) -> Result<Watch> {
+        let beat = (timeout / 10).clamp(Duration::from_millis(100), Duration::from_secs(1));
+        let state = State {
+            cause: None,
+            own: None,
+            doing: "starting".into(),
+            answered: Instant::now(),
+            when_fault: Vec::new(),
+            leaving: false,
+            left: false,
+        };
+        store.set(&key(&format!("host/{}", place.rank)), place.host.as_bytes())?;
+        let shared = Arc::new(Shared {
+            place,
+            timeout,
+            beat,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            suspects: AtomicBool::new(false),
+            done: AtomicBool::new(false),
+        });
+        let (first, second) = (Arc::clone(&shared), Arc::clone(&shared));
+        let spawn =
+            |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.into()).spawn(run);
+        // Not joined: one may hang in a call of the store.
+        spawn("watch", Box::new(move || Beats::new(store, first).run()))?;
+        spawn("watch-clock", Box::new(move || second.clock()))?;
+        Ok(Watch { shared })
+    }
+
+    /// This rank's host.
+    pub fn host(&self) -> &str {
+        &self.shared.place.host
+    }
+
+    /// The fault as an error, if there is one.
+    pub fn check(&self) -> Result<()> {
+        match &self.shared.locked().cause {
+            Some(cause) => Err(anyhow!("{}", cause.text)),
+            None => Ok(()),
+        }
+    }
+
+    /// What this rank is doing from now on.
+    pub fn doing(&self, what: String) {
+        self.shared.locked().doing = what;
+    }
+
+    /// Gives `group` up once there is a fault.
+    pub fn abort_on_fault(&self, group: &Arc<dyn Collective>) {
+        let group = Arc::clone(group);
+        self.on_fault(move || group.abort());
+    }
+
+    /// Runs `act` once there is a fault; at once if there is one.
+    pub fn on_fault(&self, act: impl Fn() + Send + Sync + 'static) {
+        let mut state = self.shared.locked();
+        if state.cause.is_some() {
+            drop(state);
+            return act();
+        }
+        state.when_fault.push(Box::new(act));
+    }
+
+    /// Makes `text` what all ranks end with, unless there is a cause already.
+    pub fn publish(&self, text: &str) {
+        self.shared.locked().own.get_or_insert_with(|| text.to_owned());
+        self.shared.changed.notify_all();
+    }
+
+    /// The first cause: `own`, published in this rank's name, or what another rank has published. Where `of_others`, the
+    /// error is only that the others did not answer: then the reason is looked for first.
+    pub fn first_cause(&self, own: &str, of_others: bool) -> Cause {
+        let shared = &self.shared;
+        let Place { rank, host, .. } = &shared.place;
+        if of_others {
+            shared.suspects.store(true, Ordering::Release);
+            // Long enough for a rank that is gone to be missed, and for one that knows more to say it.
+            if let Some(cause) = shared.wait(shared.beat * (3 * MISSED) + Duration::from_secs(1)) {
+                return cause;
+            }
+        }
+        self.publish(&format!("rank {rank} on {host}: {own}"));
+        let cause = shared.wait(shared.timeout + Duration::from_secs(10));
+        // Without the store this rank is on its own.
+        cause.unwrap_or_else(|| Cause { text: own.to_owned(), is_own: true })
+    }
+
+    /// Goes in peace: the others do not miss this rank. Rank 0 stays until they have gone, at most so long.
+    pub fn leave(&self, patience: Duration) {
+        let mut state = self.shared.locked();
+        state.leaving = true;
+        self.shared.changed.notify_all();
+        drop(self.shared.changed.wait_timeout_while(state, patience, |state| !state.left));
+        self.shared.done.store(true, Ordering::Release);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.done.store(true, Ordering::Release);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cause, once there is one.
+    fn wait(&self, most: Duration) -> Option<Cause> {
+        let state = self.locked();
+        let waited = self.changed.wait_timeout_while(state, most, |state| state.cause.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.cause.clone()
+    }
+
+    /// Ends this rank with `text`.
+    fn fault(&self, text: String, is_own: bool) {
+        let mut state = self.locked();
+        if state.cause.is_some() {
+            return;
+        }
+        state.cause = Some(Cause { text, is_own });
+        let acts = std::mem::take(&mut state.when_fault);
+        drop(state);
+        self.changed.notify_all();
+        acts.iter().for_each(|act| act());
+    }
+
+    /// Who serves the store, in words.
+    fn server(&self) -> impl fmt::Display {
+        let Place { at, served_by_agent, .. } = &self.place;
+        match served_by_agent {
+            true => format!("torchrun's store at {at}"),
+            false => format!("rank 0, which serves the meeting place {at},"),
+        }
+    }
+
+    /// Waits for nobody: the second thread.
+    fn clock(&self) {
+        let mut known: Option<Instant> = None;
+        while !self.done.load(Ordering::Acquire) {
+            std::thread::sleep(self.beat);
+            let (silent, cause) = {
+                let state = self.locked();
+                (state.answered.elapsed(), state.cause.clone())
+            };
+            let patience = match self.suspects.load(Ordering::Acquire) {
+                true => self.beat * (2 * MISSED),
+                false => self.timeout,
+            };
+            if silent > patience && cause.is_none() && !self.locked().leaving {
+                self.fault(format!("{} does not answer any more", self.server()), false);
+            }
+            let Some(cause) = cause else { continue };
+            let limit = TIME_TO_END[usize::from(self.place.rank == 0)];
+            if known.get_or_insert_with(Instant::now).elapsed() > limit && !self.done.load(Ordering::Acquire) {
+                eprintln!("error: {} (and this rank did not end by itself within {} s)", cause.text, limit.as_secs());
+                // SAFETY: ends the process without running anything of it that may hang.
+                unsafe { libc::_exit(1) }
+            }
+        }
+    }
+}
+
+/// The first thread.
+struct Beats {
+    store: TcpStore,
+    shared: Arc<Shared>,
+    /// The number of each rank when it last moved, and when that was.
+    seen: Vec<(i64, Instant)>,
+    published: bool,
+}
+
+impl Beats {
+    fn new(store: TcpStore, shared: Arc<Shared>) -> Beats {
+        let seen = vec![(0, Instant::now()); shared.place.world];
+        Beats { store, shared, seen, published: false }
+    }
+
+    fn run(mut self) {
+        while !self.shared.done.load(Ordering::Acquire) {
+            match self.beat() {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    let text = format!("{} is gone ({})", self.shared.server(), error.message);
+                    if !self.shared.locked().leaving {
+                        self.shared.fault(text, false);
+                    }
+                    self.shared.locked().left = true;
+                    self.shared.changed.notify_all();
+                    return;
+                }
+            }
+            let state = self.shared.locked();
+            let published = self.published;
+            let quiet = |state: &mut State| (state.own.is_none() || published) && !state.leaving;
+            drop(self.shared.changed.wait_timeout_while(state, self.shared.beat, quiet));
+        }
+    }
+
+    /// One beat; whether it was the last.
+    fn beat(&mut self) -> Result<bool, StoreError> {
+        let (own, doing, leaving) = {
+            let state = self.shared.locked();
+            (state.own.clone(), state.doing.clone(), state.leaving)
+        };
+        let rank = self.shared.place.rank;
+        self.store.add(&key(&format!("beat/{rank}")), 1)?;
+        self.store.set(&key(&format!("doing/{rank}")), doing.as_bytes())?;
+        self.shared.locked().answered = Instant::now();
+        if let Some(own) = own.filter(|_| !self.published) {
+            self.published = true;
+            self.publish(&own)?;
+        }
+        if self.shared.locked().cause.is_none() && self.store.has(&key("fault"))? {
+            let text = self.store.get(&key("fault"), self.shared.timeout)?;
+            self.shared.fault(String::from_utf8_lossy(&text).into_owned(), false);
+        }
+        if leaving {
+            return self.leave();
+        }
+        if self.shared.locked().cause.is_none() {
+            self.look()?;
+        }
+        Ok(false)
+    }
+
+    /// The first to come sets the words; they are heard like another rank's.
+    fn publish(&mut self, text: &str) -> Result<(), StoreError> {
+        if self.store.add(&key("claim"), 1)? == 1 {
+            let text = self.with_stragglers(text)?;
+            self.store.set(&key("fault"), text.as_bytes())?;
+            self.shared.fault(text, false);
+        }
+        Ok(())
+    }
+
+    /// A failure that is nobody's in particular, with the ranks that have not come to where the others wait.
+    fn with_stragglers(&mut self, text: &str) -> Result<String, StoreError> {
+        if !self.shared.suspects.load(Ordering::Acquire) {
+            return Ok(text.to_owned());
+        }
+        let mut stragglers = Vec::new();
+        for rank in 0..self.shared.place.world {
+            let doing = self.store.get(&key(&format!("doing/{rank}")), self.shared.timeout)?;
+            let doing = String::from_utf8_lossy(&doing).into_owned();
+            if rank != self.shared.place.rank && !doing.starts_with(WITH_OTHERS) {
+                stragglers.push(format!("{} is {doing}", self.name(rank)?));
+            }
+        }
+        match stragglers.is_empty() {
+            true => Ok(text.to_owned()),
+            false => Ok(format!("{text}; {}", stragglers.join(", "))),
+        }
+    }
+
+    /// Looks whether those alive are still.
+    fn look(&mut self) -> Result<(), StoreError> {
+        let suspects = self.shared.suspects.load(Ordering::Acquire);
+        let Place { rank, world, .. } = self.shared.place;
+        let patience = if suspects { self.shared.beat * MISSED } else { self.shared.timeout };
+        let looked_at = if rank == 0 || suspects { 0..world } else { 0..1 };
+        for other in looked_at.filter(|other| *other != rank) {
+            let number = self.store.add(&key(&format!("beat/{other}")), 0)?;
+            let (before, since) = &mut self.seen[other];
+            if number != *before {
+                (*before, *since) = (number, Instant::now());
+            } else if number < LEFT && since.elapsed() > patience {
+                let silent = since.elapsed().as_secs_f64();
+                let text = format!(
+                    "{} has not answered for {silent:.1} s: its process, its host or the network is down",
+                    self.name(other)?
+                );
+                return self.publish_found(&text);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_found(&mut self, text: &str) -> Result<(), StoreError> {
+        self.published = true;
+        if self.store.add(&key("claim"), 1)? == 1 {
+            self.store.set(&key("fault"), text.as_bytes())?;
+            self.shared.fault(text.to_owned(), false);
+        }
+        Ok(())
+    }
+
+    /// `rank 3 on node7`.
+    fn name(&self, rank: usize) -> Result<String, StoreError> {
+        let host = self.store.get(&key(&format!("host/{rank}")), self.shared.timeout)?;
+        Ok(format!("rank {rank} on {}", String::from_utf8_lossy(&host)))
+    }
+
+    /// Whether this rank may go: rank 0 once the others have.
+    fn leave(&mut self) -> Result<bool, StoreError> {
+        let Place { rank, world, .. } = self.shared.place;
+        let mut gone = true;
+        for other in (1..world).filter(|_| rank == 0) {
+            let number = self.store.add(&key(&format!("beat/{other}")), 0)?;
+            let (before, since) = &mut self.seen[other];
+            if number != *before {
+                (*before, *since) = (number, Instant::now());
+            }
+            gone &= number >= LEFT || since.elapsed() > self.shared.beat * MISSED;
+        }
+        if gone {
+            self.store.add(&key(&format!("beat/{rank}")), LEFT)?;
+            self.shared.locked().left = true;
+            self.shared.changed.notify_all();
+        } else {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(gone)
+    }
+}
+
+/// How the words for a rank that waits for the others begin.
+pub const WITH_OTHERS: &str = "with the others";
