@@ -2,6 +2,7 @@
 
 mod error;
 pub mod gloo;
+pub mod nccl;
 
 use std::fmt::Debug;
 
