@@ -1,5 +1,4 @@
 //! The supervisor of `--nproc` with real processes: shell scripts in the place of ranks.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -40,7 +39,7 @@ impl Lab {
 
     fn start(&self, processes: u32, patience: Duration, script: &str) -> Child {
         Command::new(std::env::current_exe().unwrap())
-            .args(["supervising_process", "--exact", "--nocapture", "--quiet"])
+            .args(["supervisor::supervising_process", "--exact", "--nocapture", "--quiet"])
             .env("TEST_SCRIPT", script)
             .env("TEST_PROCESSES", processes.to_string())
             .env("TEST_PATIENCE", patience.as_millis().to_string())
