@@ -214,7 +214,7 @@ options! {
         fix: Vec<Fix> = Vec::new() => { value_name = "NAME", num_args = 0.., value_delimiter = ',' };
     }
     "Launch" {
-        /// Start and supervise so many processes on this host, which train together; 0 starts none, and leaves it to a launcher (torchrun, srun, mpirun) or to one process [default: 0]
+        /// Start and supervise so many processes on this host, which train together, as one per GPU; 0 starts none, and leaves it to a launcher (torchrun, srun, mpirun) or to one process [default: 0]
         nproc: usize = 0 => { value_name = "N" };
         /// What carries gradients and memories between ranks: gloo, nccl (GPUs alone), or auto, nccl on GPUs [default: auto]
         backend: String = "auto".into() => { value_name = "NAME", value_parser = ["auto", "gloo", "nccl"], hide_possible_values = true };

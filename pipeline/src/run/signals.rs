@@ -54,9 +54,9 @@ impl Signals {
         Self::install_with(Duration::ZERO)
     }
 
-    /// The same for a process that a launcher started, which may get one signal twice: torchrun passes on the Ctrl-C
-    /// that the terminal has sent to every process of its group, and schedulers signal launcher and processes alike.
-    /// So a second signal within two seconds of the first does nothing; a later one ends the process at once.
+    /// The same for a process that a launcher started, which may get one signal twice: from a scheduler or a container's
+    /// manager that signals every process, and from the launcher among them, which passes its own on. So a second signal
+    /// within two seconds of the first does nothing; a later one ends the process at once.
     pub fn install_under_launcher() -> Result<Self> {
         Self::install_with(ECHO)
     }

@@ -27,6 +27,11 @@ fn strings(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
 }
 
+/// Pictures of a step of so many ranks.
+fn batch(config: RunConfig, world: u32) -> u64 {
+    config.on(&Launch { world, ..Launch::alone() }).global_batch()
+}
+
 /// What a process with these variables is.
 fn launch(variables: &HashMap<String, String>, config: &RunConfig) -> Launch {
     match detect_in(config, &|name| variables.get(name).map(OsString::from)).unwrap() {
@@ -76,7 +81,7 @@ fn the_pytorch_job_has_one_process_per_pod_and_the_published_batch() {
         assert_eq!(container["resources"]["limits"]["nvidia.com/gpu"], 1);
         assert_eq!(container["volumeMounts"][0]["name"], pod["volumes"][0]["name"]);
         let config = configuration(&strings(&container["command"])).unwrap();
-        assert_eq!(config.global_batch(world as u32), PUBLISHED_BATCH);
+        assert_eq!(batch(config.clone(), world as u32), PUBLISHED_BATCH);
         // What the operator sets.
         let variables = HashMap::from([
             ("RANK".into(), rank.to_string()),
@@ -110,7 +115,7 @@ fn the_slurm_script_asks_for_a_task_per_gpu_and_the_published_batch() {
     assert_eq!(calls.len(), 1);
     let number = |name: &str| options[name].parse::<u32>().unwrap();
     let ranks = number("nodes") * number("ntasks-per-node");
-    assert_eq!(configuration(&calls[0]).unwrap().global_batch(ranks), PUBLISHED_BATCH);
+    assert_eq!(batch(configuration(&calls[0]).unwrap(), ranks), PUBLISHED_BATCH);
 }
 
 /// Stand-ins for Slurm's commands: srun is one rank, whose number `scancel` signals; all note how they were called.
