@@ -26,7 +26,7 @@ pub enum FileError {
     Io(#[from] std::io::Error),
     /// It is no sound zip file.
     #[error("not a sound zip file, as PyTorch 1.6 and later writes it")]
-    Zip(#[from] ZipError),
+    Zip(#[source] ZipError),
     /// One of its members is missing, damaged or unfit.
     #[error("member `{member}`: {what}")]
     Member {
@@ -52,17 +52,75 @@ pub enum FileError {
     Tensor(usize, tch::TchError),
 }
 
+impl From<ZipError> for FileError {
+    fn from(error: ZipError) -> FileError {
+        match error {
+            // A full disk says nothing about the format.
+            ZipError::Io(error) => FileError::Io(error),
+            error => FileError::Zip(error),
+        }
+    }
+}
+
+/// A file that takes everything once it has failed: a zip writer that is dropped after an error tries to end its file,
+/// and complains on standard error where it cannot.
+struct Fused<W> {
+    file: W,
+    failed: bool,
+    /// Place and length as they would be.
+    at: u64,
+    length: u64,
+}
+
+impl<W> Fused<W> {
+    fn new(file: W) -> Fused<W> {
+        Fused { file, failed: false, at: 0, length: 0 }
+    }
+
+    fn unless_failed<T>(&mut self, instead: T, act: impl FnOnce(&mut W) -> std::io::Result<T>) -> std::io::Result<T> {
+        if self.failed {
+            return Ok(instead);
+        }
+        act(&mut self.file).inspect_err(|error| self.failed = error.kind() != std::io::ErrorKind::Interrupted)
+    }
+}
+
+impl<W: Write> Write for Fused<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.unless_failed(bytes.len(), |file| file.write(bytes))?;
+        self.at += written as u64;
+        self.length = self.length.max(self.at);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.unless_failed((), Write::flush)
+    }
+}
+
+impl<W: Seek> Seek for Fused<W> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let instead = match to {
+            SeekFrom::Start(place) => place,
+            SeekFrom::Current(by) => self.at.saturating_add_signed(by),
+            SeekFrom::End(by) => self.length.saturating_add_signed(by),
+        };
+        self.at = self.unless_failed(instead, |file| file.seek(to))?;
+        Ok(self.at)
+    }
+}
+
 /// Writes `value` as a zip file. Tensors are copied to the host one at a time.
 pub fn write<W: Write + Seek>(value: &Value, target: W) -> Result<W, FileError> {
     let (bytes, tensors) = pickle(value)?;
-    let mut zip = ZipWriter::new(target);
+    let mut zip = ZipWriter::new(Fused::new(target));
     member(&mut zip, "data.pkl", &bytes)?;
     member(&mut zip, "byteorder", b"little")?;
     for (index, tensor) in tensors.iter().enumerate() {
         storage(&mut zip, index, tensor)?;
     }
     member(&mut zip, "version", b"3\n")?;
-    Ok(zip.finish()?)
+    Ok(zip.finish()?.file)
 }
 
 fn member<W: Write + Seek>(zip: &mut ZipWriter<W>, name: &str, bytes: &[u8]) -> Result<(), FileError> {
