@@ -3,4 +3,5 @@
 
 mod bad_samples;
 mod batches;
+mod ranks;
 mod support;
