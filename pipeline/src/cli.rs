@@ -27,6 +27,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Run the data stages alone and say how fast each is and which one holds the others back
     Bench(BenchArgs),
+    /// Say what this host has for training, and let its ranks try to exchange tensors
+    Doctor(DoctorArgs),
     /// Draw the crops of some pictures as the network sees them into one picture
     Crops(CropsArgs),
     /// Show a run or a checkpoint: options, progress, loss curves, the tensors it holds
@@ -126,6 +128,29 @@ pub struct CropsArgs {
     /// Pictures to show: the first ones of the first epoch
     #[arg(long, default_value_t = 6, value_name = "N")]
     pub pictures: usize,
+    /// The options, and where they come from.
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mugs-pipeline doctor
+  mugs-pipeline doctor --collectives --nproc 2
+  srun mugs-pipeline doctor --collectives             under the very launcher that a run will have
+
+With --collectives the ranks meet as those of a run do, sum, gather and send tensors whose values are checked, and
+measure how many bytes a second an all-reduce moves. A rank alone tries NCCL on its GPU, if it has one.
+Exit code 1 if something that was tried does not work.")]
+pub struct DoctorArgs {
+    /// Meet the other ranks and exchange tensors with them
+    #[arg(long)]
+    pub collectives: bool,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
     /// The options, and where they come from.
     #[command(flatten)]
     pub sources: Sources,

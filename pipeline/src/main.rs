@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Train(arguments) => train::train(arguments),
         Command::Bench(arguments) => commands::bench(arguments),
+        Command::Doctor(arguments) => commands::doctor(&arguments),
         Command::Crops(arguments) => commands::crops(arguments),
         Command::Inspect(arguments) => commands::inspect(arguments),
         Command::Knn(arguments) => commands::knn(arguments),

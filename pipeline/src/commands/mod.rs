@@ -3,6 +3,7 @@
 mod bench;
 mod cpu;
 mod crops;
+mod doctor;
 mod features;
 mod inspect;
 mod jpeg_effect;
@@ -11,6 +12,7 @@ mod recipes;
 
 pub use bench::bench;
 pub use crops::crops;
+pub use doctor::doctor;
 pub use inspect::inspect;
 pub use knn::knn;
 pub use recipes::recipes;
