@@ -14,6 +14,9 @@ use crate::config::{FREE_ON_RESUME, RunConfig};
 const EQUAL_ON_RANKS: &[&str] =
     &["batch_size_per_gpu", "accumulate", "max_steps", "on_bad_sample", "max_bad_samples", "checkpoint_activations"];
 
+/// The name of the fact that follows from all others.
+pub const STATE: &str = "the state";
+
 /// Names and values that ranks compare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts(BTreeMap<String, String>);
@@ -50,6 +53,10 @@ impl Facts {
 /// What differs between ranks, in words: the values of each name, with the ranks that have them.
 pub(super) fn differences(ranks: &[Facts]) -> Option<String> {
     let names: std::collections::BTreeSet<&String> = ranks.iter().flat_map(|facts| facts.0.keys()).collect();
+    let differs = |name: &str| ranks.iter().any(|facts| facts.0.get(name) != ranks[0].0.get(name));
+    let follows = names.iter().any(|name| *name != STATE && differs(name));
+    // What was asked for says more than what it leads to.
+    let names = names.into_iter().filter(|name| *name != STATE || !follows);
     let different = names.into_iter().filter_map(|name| {
         let mut by_value: Vec<(&str, Vec<usize>)> = Vec::new();
         for (rank, facts) in ranks.iter().enumerate() {
@@ -130,6 +137,10 @@ mod tests {
             ]),
             None
         );
+        let states = [1, 2].map(|state| facts(1.0).with(STATE, state));
+        assert_eq!(differences(&states).unwrap(), "the ranks do not agree: the state is 1 on rank 0, 2 on rank 1");
+        let both = [facts(1.0).with(STATE, 1), facts(2.0).with(STATE, 2)];
+        assert!(!differences(&both).unwrap().contains("state"));
         let round = Facts::from_json(facts(1.0).to_json().unwrap().as_bytes()).unwrap();
         assert_eq!(round, facts(1.0));
     }

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use mugs_compute::collective::gloo::GlooRanks;
+use mugs_compute::collective::nccl::Nccl;
 use mugs_compute::collective::{Collective, CollectiveError};
 use mugs_compute::trainer::StepError;
-use mugs_torch_ext::TcpStore;
+use mugs_torch_ext::{StoreError, TcpStore};
 use tch::{Device, Tensor};
 
-pub use self::facts::{Facts, state_digest};
+pub use self::facts::{Facts, STATE, state_digest};
 pub use self::watch::WITH_OTHERS;
 use self::watch::{Place, Watch};
 use crate::launch::{Launch, Meeting};
@@ -69,7 +70,7 @@ impl Team {
         let [rank, world] = [launch.rank, launch.world].map(|number| number as usize);
         let Some(meeting) = launch.meeting.clone() else { return Ok(Team::alone()) };
         let serves = rank == 0 && !meeting.agent_serves;
-        let connect = |serves| TcpStore::connect(&meeting.host, meeting.port, serves, timeout);
+        let connect = |serves| connect(&meeting, serves, timeout);
         let store = connect(serves).with_context(|| match serves {
             true => format!("rank 0 cannot serve the meeting place {meeting}: choose a free MASTER_PORT"),
             false => format!("rank {rank} did not find rank 0 at {meeting} within {} s", timeout.as_secs_f64()),
@@ -271,7 +272,26 @@ impl Team {
     }
 }
 
+/// Connects to the store; a program that has the port and is no store must not keep a rank waiting for ever.
+fn connect(meeting: &Meeting, serves: bool, timeout: Duration) -> Result<TcpStore> {
+    let (host, port) = (meeting.host.clone(), meeting.port);
+    let (done, connected) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .name("meeting".into())
+        .spawn(move || drop(done.send(TcpStore::connect(&host, port, serves, timeout))))?;
+    match connected.recv_timeout(timeout + Duration::from_secs(5)) {
+        Ok(store) => Ok(store?),
+        Err(_) => bail!("something takes connections and does not answer: is the port another program's?"),
+    }
+}
+
+/// A group over NCCL, whose id goes from rank 0 to the others through the store.
 fn nccl(store: &TcpStore, [rank, world]: [usize; 2], device: Device, timeout: Duration) -> Result<Arc<dyn Collective>> {
-    let _ = (store, rank, world, device, timeout);
-    bail!("no NCCL yet")
+    let key = watch::key("nccl");
+    let failed = |error: StoreError| CollectiveError::Failed { operation: "meeting", message: error.to_string() };
+    let mut exchange = |own: Option<Vec<u8>>| match own {
+        Some(id) => store.set(&key, &id).map_err(failed).map(|()| id),
+        None => store.get(&key, timeout).map_err(failed),
+    };
+    Ok(Arc::new(Nccl::connect(rank, world, device, timeout, &mut exchange)?))
 }

@@ -171,10 +171,17 @@ impl Watch {
 
     /// Goes in peace: the others do not miss this rank. Rank 0 stays until they have gone, at most so long.
     pub fn leave(&self, patience: Duration) {
+        let begun = Instant::now();
         let mut state = self.shared.locked();
         state.leaving = true;
         self.shared.changed.notify_all();
-        drop(self.shared.changed.wait_timeout_while(state, patience, |state| !state.left));
+        // A store that does not answer is not waited for.
+        let silent = self.shared.beat * MISSED;
+        while !state.left && state.answered.elapsed() < silent && begun.elapsed() < patience {
+            let waited = self.shared.changed.wait_timeout(state, self.shared.beat);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
         self.shared.done.store(true, Ordering::Release);
         self.shared.changed.notify_all();
     }

@@ -137,12 +137,14 @@ mod tests {
     /// What is said in some steps of two losses.
     fn said(alarm: &mut CollapseAlarm, steps: u64, instance: f64, group: f64) -> Vec<String> {
         let terms = vec![("instance-sup.", instance), ("group-sup.", group)];
-        (0..steps).filter_map(|_| alarm.step(&StepReport { total: 1.0, terms: terms.clone() }, None)).collect()
+        (0..steps)
+            .filter_map(|_| alarm.step(&StepReport { total: 1.0, terms: terms.clone(), by_rank: Vec::new() }, None))
+            .collect()
     }
 
     /// The same of the groups' entropies, with losses away from chance.
     fn said_of_groups(alarm: &mut CollapseAlarm, steps: u64, center: f64, target: f64) -> Vec<String> {
-        let report = StepReport { total: 1.0, terms: vec![("group-sup.", 3.0)] };
+        let report = StepReport { total: 1.0, terms: vec![("group-sup.", 3.0)], by_rank: Vec::new() };
         let entropy = |step| looks_at(step).then_some(ClusterEntropy { center, target: Some(target) });
         (1..=steps).filter_map(|step| alarm.step(&report, entropy(step))).collect()
     }

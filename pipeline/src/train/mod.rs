@@ -32,7 +32,7 @@ use crate::cli::TrainArgs;
 use crate::config::{Resolved, RunConfig};
 use crate::data::{self, Data};
 use crate::device::{self, Chosen};
-use crate::launch::{self, Role};
+use crate::launch::{self, Launcher, Role};
 use crate::run::{RunFolder, Signals, Stop, train_log};
 use crate::status::{Exporter, Server, TrainMeters, serve};
 use crate::team::Team;
@@ -60,7 +60,10 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     crate::process::keep_freed_memory();
     let chosen = device::choose(&config, launch.local_rank)?;
     let data = data::find(&config)?;
-    let signals = Signals::install()?;
+    let signals = match launch.launcher {
+        Launcher::Alone => Signals::install()?,
+        _ => Signals::install_under_launcher()?,
+    };
     tch::set_num_threads(i32::try_from(config.step_threads_on(launch.sharers()))?);
     let team = Arc::new(Team::meet(&launch, Duration::from_secs_f64(config.sync_timeout))?);
     let rank = Rank { config, sharers: launch.sharers(), team: Arc::clone(&team), signals };

@@ -25,7 +25,7 @@ use crate::process::peak_rss_mib;
 use crate::render::Rendered;
 use crate::run::{EpochSums, RunFolder, RunLog, Signals, Stop};
 use crate::status::{TensorBoard, TrainMeters};
-use crate::team::{Agreed, Facts, Team, WITH_OTHERS, state_digest};
+use crate::team::{Agreed, Facts, STATE, Team, WITH_OTHERS, state_digest};
 use crate::topology::DataStages;
 
 /// A run, between two steps.
@@ -237,7 +237,7 @@ impl Training {
 
     /// A step on its micro-batches.
     fn step(&mut self, batches: &[Rendered], waited: Duration, reporter: &mut Reporter) -> Result<()> {
-        let start = Instant::now();
+        let (start, synced) = (Instant::now(), self.trainer.sync_time());
         let Cursor { epoch, step } = self.cursor;
         let rates = self.schedules.at(epoch, step);
         let (number, global_batch) = (self.steps_done(), self.config.global_batch());
@@ -267,7 +267,13 @@ impl Training {
             rates,
         };
         let took = start.elapsed();
-        tracing::debug!("step {} took {:.3} s, peak memory {:.0} MiB", place.done, took.as_secs_f64(), peak_rss_mib());
+        let sync = (self.trainer.sync_time() - synced).as_secs_f64();
+        tracing::debug!(
+            "step {} took {:.3} s, {sync:.3} s of it waiting for gradients of other ranks, peak memory {:.0} MiB",
+            place.done,
+            took.as_secs_f64(),
+            peak_rss_mib()
+        );
         let entropy = || self.trainer.cluster_entropy(place.rates.teacher_temp);
         reporter.step(&place, &report, &entropy, took, waited);
         reporter.meters().gradient_sync(self.trainer.sync_time());
@@ -362,7 +368,7 @@ fn share(trainer: &mut Trainer, team: &Team, config: &RunConfig, cursor: Cursor,
     let facts = Facts::of(config)?
         .with("the data set", data)
         .with("the next step", format!("{} of epoch {}", cursor.step, cursor.epoch))
-        .with("the state", state_digest(&trainer.state()));
+        .with(STATE, state_digest(&trainer.state()));
     team.compare(&facts)?;
     if let Some(group) = team.join(&config.backend, trainer.device())? {
         tracing::info!("{} ranks exchange gradients over {}", team.world(), group.backend());

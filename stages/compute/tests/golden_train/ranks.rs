@@ -157,12 +157,11 @@ fn a_rank_that_gives_up_ends_the_step_of_the_other() {
                 std::thread::sleep(std::time::Duration::from_millis(300));
                 group.abort();
             });
-            let error = (group.rank() == 0).then(|| {
+            (group.rank() == 0).then(|| {
                 let error = trainer.step(&input, &schedules_of(OptimizerKind::AdamW).at(0, 0)).unwrap_err();
                 assert!(bits(&trainer.state()) == before);
                 error.to_string()
-            });
-            error
+            })
         })
     });
     let [Some(error), None] = &errors[..] else { panic!("{errors:?}") };
