@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fix;
 use super::values::switch;
+use crate::launch;
 
 macro_rules! options {
     ($( $heading:literal { $(
@@ -214,8 +215,8 @@ options! {
         fix: Vec<Fix> = Vec::new() => { value_name = "NAME", num_args = 0.., value_delimiter = ',' };
     }
     "Launch" {
-        /// Start and supervise so many processes on this host, which train together, as one per GPU; 0 starts none, and leaves it to a launcher (torchrun, srun, mpirun) or to one process [default: 0]
-        nproc: usize = 0 => { value_name = "N" };
+        /// Start and supervise so many processes on this host, which train together; without a number, or with `gpus`, one per GPU. 0 starts none, and leaves it to a launcher (torchrun, srun, mpirun) or to one process [default: 0]
+        nproc: usize = 0 => { value_name = "N", num_args = 0..=1, default_missing_value = launch::PER_GPU, value_parser = launch::processes };
         /// What carries gradients and memories between ranks: gloo, nccl (GPUs alone), or auto, nccl on GPUs [default: auto]
         backend: String = "auto".into() => { value_name = "NAME", value_parser = ["auto", "gloo", "nccl"], hide_possible_values = true };
         /// Seconds after which a rank that does not answer, or does not come to where the others wait, ends the run on all ranks [default: 300]

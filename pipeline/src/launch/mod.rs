@@ -19,6 +19,7 @@
 
 mod detect;
 mod environment;
+mod gpus;
 pub mod hosts;
 mod launchers;
 pub mod local;
@@ -29,6 +30,7 @@ mod slurm;
 use std::fmt;
 
 pub use self::detect::{Role, detect, detect_in};
+pub use self::gpus::{PER_GPU, processes};
 pub use self::meeting::{Meeting, check_url};
 pub use self::share::fair_share;
 pub(crate) use self::share::processors;
