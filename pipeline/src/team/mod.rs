@@ -26,7 +26,9 @@ use crate::launch::{Launch, Meeting};
 use crate::run::Stop;
 
 /// How often those who wait for a word of another rank look for it.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
+/// The same for a word that is long in coming: rank 0 may be packing pictures.
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// How long rank 0, where all meet, stays for the others to hear the last word.
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -152,12 +154,14 @@ impl Team {
     pub fn hear(&self, key: &str) -> Result<Vec<u8>> {
         let Some(others) = &self.others else { bail!("nobody tells {key}") };
         let key = watch::key(key);
+        let mut pause = LOOK;
         loop {
             others.watch.check()?;
             if others.store.has(&key)? {
                 return Ok(others.store.get(&key, others.timeout)?);
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_LOOK);
         }
     }
 

@@ -58,8 +58,8 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     }
     launch.announce();
     crate::process::keep_freed_memory();
-    let chosen = device::choose(&config, launch.local_rank)?;
-    let data = data::find(&config)?;
+    // Before anything else of libtorch, but an error is one that the other ranks must hear of.
+    let chosen = device::choose(&config, launch.local_rank);
     let signals = match launch.launcher {
         Launcher::Alone => Signals::install()?,
         _ => Signals::install_under_launcher()?,
@@ -67,7 +67,7 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     tch::set_num_threads(i32::try_from(config.step_threads_on(launch.sharers()))?);
     let team = Arc::new(Team::meet(&launch, Duration::from_secs_f64(config.sync_timeout))?);
     let rank = Rank { config, sharers: launch.sharers(), team: Arc::clone(&team), signals };
-    let ended = rank.run(&arguments, &chosen, data).map_err(|error| team.first_cause(error));
+    let ended = rank.run(&arguments, chosen).map_err(|error| team.first_cause(error));
     team.leave();
     ended
 }
@@ -82,8 +82,9 @@ struct Rank {
 }
 
 impl Rank {
-    fn run(self, arguments: &TrainArgs, chosen: &Chosen, data: Data) -> Result<ExitCode> {
+    fn run(self, arguments: &TrainArgs, chosen: Result<Chosen>) -> Result<ExitCode> {
         let Rank { config, sharers, team, signals } = self;
+        let (chosen, data) = (chosen?, data::find(&config)?);
         let folder = Path::new(&config.output_dir);
         let folder = if team.is_first() { RunFolder::open(folder)? } else { RunFolder::join(folder) };
         if team.is_first() {

@@ -186,6 +186,19 @@ fn a_rank_that_is_late_or_looks_elsewhere() {
 }
 
 #[test]
+fn a_rank_that_cannot_begin() {
+    let lab = Lab::new(PICTURES);
+    let ended = Team::start(&lab, "run", 2, &options(&[]), |rank, command| {
+        if rank == 1 {
+            command.arg("--data_path").arg(lab.path("not-mounted"));
+        }
+    })
+    .end();
+    row("data missing on one rank", &ended);
+    failed(&ended, &["rank 1 on ", "not-mounted; it should be a shard set"]);
+}
+
+#[test]
 fn ranks_that_were_asked_for_different_things() {
     let lab = Lab::new(PICTURES);
     let ended = Team::start(&lab, "run", 3, &options(&["--streams=66"]), |rank, command| {
