@@ -13,7 +13,7 @@ status=0
 cargo test --release --locked --workspace --no-fail-fast "$@" || status=$?
 
 echo
-echo "golden cases:"
+echo "golden cases and faults:"
 for record in "$MUGS_TEST_TALLY"/*; do
     [ -e "$record" ] || continue
     name=$(basename "$record")

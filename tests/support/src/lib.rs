@@ -45,6 +45,12 @@ pub fn skip(what: &str, why: &str) {
     assert!(!strict(), "{what} must not be skipped here: {why}");
 }
 
+/// Says that a test is skipped because the host does not let it do what it needs. That is no failure anywhere.
+pub fn not_permitted(what: &str, why: &str) {
+    note(&format!("skipped-{what}"), &format!("skipped: {why} ({what})"));
+    println!("skipped: {why} ({what})");
+}
+
 /// Records how many golden cases a suite ran; `make test` prints the records at its end.
 pub fn tally(suite: &str, ran: usize, unit: &str) {
     println!("golden: {suite}: {ran} {unit}");

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use mugs_compute::checkpoint::Checkpoint;
-use mugs_test_support::{skip, tally};
+use mugs_test_support::{not_permitted, tally};
 
 use crate::support::Lab;
 use crate::team::{ENDLESS, Ended, Team, free_port};
@@ -27,7 +27,8 @@ fn at_work(lab: &Lab, name: &str) -> Team {
 /// Prints what a row of the table says.
 fn row(fault: &str, ended: &[Ended]) {
     let after = ended.iter().map(|rank| rank.after).max().unwrap_or_default();
-    tally(&format!("{fault}: {}", ended[0].cause()), after.as_millis() as usize, "ms until all had ended");
+    println!("{fault}: {}", ended[0].last_line());
+    tally(&format!("fault, {fault}"), after.as_millis() as usize, "ms until all had ended");
 }
 
 /// All failed, with words of which each of `parts` is one.
@@ -129,7 +130,7 @@ fn a_full_disk() {
     std::fs::create_dir(&folder).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=300k", "tmpfs"]).arg(&folder).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        return skip("training onto a full disk", "a tmpfs cannot be mounted here");
+        return not_permitted("training onto a full disk", "a tmpfs cannot be mounted here");
     }
     let ended = Team::start(&lab, "run", 2, &options(&[]), |_, _| ()).end();
     assert!(Command::new("umount").arg(&folder).status().unwrap().success());

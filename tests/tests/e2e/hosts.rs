@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use mugs_compute::checkpoint::Checkpoint;
-use mugs_test_support::{skip, tally};
+use mugs_test_support::{not_permitted, tally};
 
 use crate::support::Lab;
 use crate::team::{ENDLESS, Team};
@@ -80,7 +80,7 @@ impl Drop for Hosts {
 #[test]
 fn two_hosts_train_until_the_link_between_them_goes_down() {
     let Some(hosts) = Hosts::new(1) else {
-        return skip("ranks on two hosts", "network namespaces are not permitted here");
+        return not_permitted("ranks on two hosts", "network namespaces are not permitted here");
     };
     let lab = Lab::new(PICTURES);
     let mut team = hosts.team(&lab, "run", "--sync_timeout=5");
@@ -88,7 +88,8 @@ fn two_hosts_train_until_the_link_between_them_goes_down() {
     hosts.link(1, "down");
     let ended = team.end_of(&[0, 1]);
     let after = ended[0].after.as_millis() as usize;
-    tally(&format!("link down: {} | {}", ended[0].cause(), ended[1].cause()), after, "ms until all had ended");
+    println!("link down: {} | {}", ended[0].cause(), ended[1].cause());
+    tally("fault, link down", after, "ms until all had ended");
     // Each side sees the other gone.
     assert!(ended[0].last_line().contains("rank 1 on "), "{}", ended[0].said);
     assert!(ended[0].last_line().contains("has not answered for"), "{}", ended[0].said);
