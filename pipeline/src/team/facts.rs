@@ -11,8 +11,16 @@ use tch::{Device, Tensor};
 use crate::config::{FREE_ON_RESUME, RunConfig};
 
 /// Options that may differ in time but not between ranks.
-const EQUAL_ON_RANKS: &[&str] =
-    &["batch_size_per_gpu", "accumulate", "max_steps", "on_bad_sample", "max_bad_samples", "checkpoint_activations"];
+const EQUAL_ON_RANKS: &[&str] = &[
+    "batch_size_per_gpu",
+    "accumulate",
+    "max_steps",
+    "on_bad_sample",
+    "max_bad_samples",
+    "checkpoint_activations",
+    "backend",
+    "bucket_mb",
+];
 
 /// The name of the fact that follows from all others.
 pub const STATE: &str = "the state";

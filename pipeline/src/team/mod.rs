@@ -21,7 +21,7 @@ use tch::{Device, Tensor};
 
 pub use self::facts::{Facts, STATE, state_digest};
 pub use self::watch::WITH_OTHERS;
-use self::watch::{Place, Watch};
+use self::watch::{Place, Watch, Whose};
 use crate::launch::{Launch, Meeting};
 use crate::run::Stop;
 
@@ -29,6 +29,8 @@ use crate::run::Stop;
 const LOOK: Duration = Duration::from_millis(20);
 /// The same for a word that is long in coming: rank 0 may be packing pictures.
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
+/// How long the others wait at most for rank 0 to write its last checkpoint.
+const LONGEST_SAVE: Duration = Duration::from_secs(1800);
 /// How long rank 0, where all meet, stays for the others to hear the last word.
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -48,6 +50,11 @@ struct Others {
     /// Carries what is agreed on, on CPUs.
     control: OnceLock<Arc<dyn Collective>>,
 }
+
+/// What every rank ends with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct FirstCause(String);
 
 /// What all ranks do next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,8 +97,14 @@ impl Team {
         let others =
             Others { store: Arc::new(store), meeting, watch, timeout, several_hosts, control: OnceLock::new() };
         let team = Team { rank, world, others: Some(others) };
-        team.wait_for_all()?;
-        Ok(team)
+        match team.wait_for_all() {
+            Ok(()) => Ok(team),
+            Err(error) => {
+                let cause = team.first_cause(error);
+                let _ = team.leave();
+                Err(cause)
+            }
+        }
     }
 
     /// This rank's number.
@@ -255,24 +268,31 @@ impl Team {
     /// rank's.
     pub fn first_cause(&self, error: anyhow::Error) -> anyhow::Error {
         let Some(others) = &self.others else { return error };
-        let of_others = error.chain().any(|cause| {
-            cause.is::<CollectiveError>()
-                || matches!(
-                    cause.downcast_ref::<StepError>(),
-                    Some(StepError::Ranks { .. } | StepError::Backward { .. })
-                )
-        });
-        match others.watch.first_cause(&format!("{error:#}"), of_others) {
-            cause if cause.is_own => error.context(format!("rank {} on {}", self.rank, others.watch.host())),
-            cause => anyhow!("{}", cause.text),
+        if error.chain().any(|cause| cause.is::<FirstCause>()) {
+            return error;
         }
+        FirstCause(others.watch.first_cause(&format!("{error:#}"), self.whose(&error))).into()
     }
 
-    /// Ends the watch. Rank 0, where all meet, waits until the others have gone too, or are not heard of any more.
-    pub fn leave(&self) {
-        if let Some(others) = &self.others {
-            others.watch.leave(FAREWELL);
-        }
+    /// Which rank an error speaks of.
+    fn whose(&self, error: &anyhow::Error) -> Whose {
+        let of_cause = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<StepError>() {
+            Some(StepError::Ranks { .. } | StepError::Backward { .. }) => Some(Whose::Unknown),
+            Some(StepError::NonFinite { rank: Some(rank), .. }) if *rank != self.rank => Some(Whose::Another),
+            _ => cause.is::<CollectiveError>().then_some(Whose::Unknown),
+        };
+        error.chain().find_map(of_cause).unwrap_or(Whose::Own)
+    }
+
+    /// Ends the watch. Ranks stay until rank 0 has written what it has to, so that no launcher takes their end for a
+    /// reason to end it; rank 0, where all meet, until the others have gone, or are not heard of any more.
+    ///
+    /// # Errors
+    /// Another rank failed meanwhile.
+    pub fn leave(&self) -> Result<()> {
+        let Some(others) = &self.others else { return Ok(()) };
+        others.watch.leave(if self.is_first() { FAREWELL } else { LONGEST_SAVE });
+        self.check().map_err(|cause| FirstCause(cause.to_string()).into())
     }
 }
 

@@ -42,12 +42,15 @@ pub struct Place {
     pub served_by_agent: bool,
 }
 
-/// What ended the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
-    pub text: String,
-    /// Whether this rank was the first to know.
-    pub is_own: bool,
+/// Which rank a failure began on, as far as the rank knows that met it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// This one: all hear of it at once.
+    Own,
+    /// Another one, which knows more and is about to say it.
+    Another,
+    /// The others do not answer, which must have a reason.
+    Unknown,
 }
 
 /// Tells, hears and knows about the other ranks.
@@ -68,7 +71,7 @@ struct Shared {
 }
 
 struct State {
-    cause: Option<Cause>,
+    cause: Option<String>,
     /// A fault to be published.
     own: Option<String>,
     doing: String,
@@ -111,15 +114,10 @@ impl Watch {
         Ok(Watch { shared })
     }
 
-    /// This rank's host.
-    pub fn host(&self) -> &str {
-        &self.shared.place.host
-    }
-
     /// The fault as an error, if there is one.
     pub fn check(&self) -> Result<()> {
         match &self.shared.locked().cause {
-            Some(cause) => Err(anyhow!("{}", cause.text)),
+            Some(cause) => Err(anyhow!("{cause}")),
             None => Ok(()),
         }
     }
@@ -151,22 +149,26 @@ impl Watch {
         self.shared.changed.notify_all();
     }
 
-    /// The first cause: `own`, published in this rank's name, or what another rank has published. Where `of_others`, the
-    /// error is only that the others did not answer: then the reason is looked for first.
-    pub fn first_cause(&self, own: &str, of_others: bool) -> Cause {
+    /// The first cause: `own`, published in this rank's name, or what another rank has published.
+    pub fn first_cause(&self, own: &str, whose: Whose) -> String {
         let shared = &self.shared;
         let Place { rank, host, .. } = &shared.place;
-        if of_others {
-            shared.suspects.store(true, Ordering::Release);
-            // Long enough for a rank that is gone to be missed, and for one that knows more to say it.
-            if let Some(cause) = shared.wait(shared.beat * (3 * MISSED) + Duration::from_secs(1)) {
-                return cause;
+        let patience = match whose {
+            Whose::Own => Duration::ZERO,
+            Whose::Another => Duration::from_secs(2),
+            Whose::Unknown => {
+                shared.suspects.store(true, Ordering::Release);
+                // Long enough for a rank that is gone to be missed, and for one that knows more to say it.
+                shared.beat * (3 * MISSED) + Duration::from_secs(1)
             }
+        };
+        if let Some(cause) = shared.wait(patience) {
+            return cause;
         }
-        self.publish(&format!("rank {rank} on {host}: {own}"));
-        let cause = shared.wait(shared.timeout + Duration::from_secs(10));
+        let text = format!("rank {rank} on {host}: {own}");
+        self.publish(&text);
         // Without the store this rank is on its own.
-        cause.unwrap_or_else(|| Cause { text: own.to_owned(), is_own: true })
+        shared.wait(shared.timeout + Duration::from_secs(10)).unwrap_or(text)
     }
 
     /// Goes in peace: the others do not miss this rank. Rank 0 stays until they have gone, at most so long.
@@ -181,7 +183,10 @@ impl Watch {
             let waited = self.shared.changed.wait_timeout(state, self.shared.beat);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        // With them go the groups, while nothing else ends.
+        let acts = std::mem::take(&mut state.when_fault);
         drop(state);
+        drop(acts);
         self.shared.done.store(true, Ordering::Release);
         self.shared.changed.notify_all();
     }
@@ -200,19 +205,19 @@ impl Shared {
     }
 
     /// The cause, once there is one.
-    fn wait(&self, most: Duration) -> Option<Cause> {
+    fn wait(&self, most: Duration) -> Option<String> {
         let state = self.locked();
         let waited = self.changed.wait_timeout_while(state, most, |state| state.cause.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.cause.clone()
     }
 
     /// Ends this rank with `text`.
-    fn fault(&self, text: String, is_own: bool) {
+    fn fault(&self, text: String) {
         let mut state = self.locked();
         if state.cause.is_some() {
             return;
         }
-        state.cause = Some(Cause { text, is_own });
+        state.cause = Some(text);
         let acts = std::mem::take(&mut state.when_fault);
         drop(state);
         self.changed.notify_all();
@@ -242,12 +247,13 @@ impl Shared {
                 false => self.timeout,
             };
             if silent > patience && cause.is_none() && !self.locked().leaving {
-                self.fault(format!("{} does not answer any more", self.server()), false);
+                self.fault(format!("{} does not answer any more", self.server()));
             }
-            let Some(cause) = cause else { continue };
+            // A rank that is leaving knows how long it waits.
+            let Some(cause) = cause.filter(|_| !self.locked().leaving) else { continue };
             let limit = TIME_TO_END[usize::from(self.place.rank == 0)];
             if known.get_or_insert_with(Instant::now).elapsed() > limit && !self.done.load(Ordering::Acquire) {
-                eprintln!("error: {} (and this rank did not end by itself within {} s)", cause.text, limit.as_secs());
+                eprintln!("error: {cause} (and this rank did not end by itself within {} s)", limit.as_secs());
                 // SAFETY: ends the process without running anything of it that may hang.
                 unsafe { libc::_exit(1) }
             }
@@ -278,7 +284,7 @@ impl Beats {
                 Err(error) => {
                     let text = format!("{} is gone ({})", self.shared.server(), error.message);
                     if !self.shared.locked().leaving {
-                        self.shared.fault(text, false);
+                        self.shared.fault(text);
                     }
                     self.shared.locked().left = true;
                     self.shared.changed.notify_all();
@@ -308,7 +314,7 @@ impl Beats {
         }
         if self.shared.locked().cause.is_none() && self.store.has(&key("fault"))? {
             let text = self.store.get(&key("fault"), self.shared.timeout)?;
-            self.shared.fault(String::from_utf8_lossy(&text).into_owned(), false);
+            self.shared.fault(String::from_utf8_lossy(&text).into_owned());
         }
         if leaving {
             return self.leave();
@@ -324,7 +330,7 @@ impl Beats {
         if self.store.add(&key("claim"), 1)? == 1 {
             let text = self.with_stragglers(text)?;
             self.store.set(&key("fault"), text.as_bytes())?;
-            self.shared.fault(text, false);
+            self.shared.fault(text);
         }
         Ok(())
     }
@@ -359,7 +365,7 @@ impl Beats {
             let (before, since) = &mut self.seen[other];
             if number != *before {
                 (*before, *since) = (number, Instant::now());
-            } else if number < LEFT && since.elapsed() > patience {
+            } else if (1..LEFT).contains(&number) && since.elapsed() > patience {
                 let silent = since.elapsed().as_secs_f64();
                 let text = format!(
                     "{} has not answered for {silent:.1} s: its process, its host or the network is down",
@@ -375,7 +381,7 @@ impl Beats {
         self.published = true;
         if self.store.add(&key("claim"), 1)? == 1 {
             self.store.set(&key("fault"), text.as_bytes())?;
-            self.shared.fault(text.to_owned(), false);
+            self.shared.fault(text.to_owned());
         }
         Ok(())
     }
@@ -386,11 +392,16 @@ impl Beats {
         Ok(format!("rank {rank} on {}", String::from_utf8_lossy(&host)))
     }
 
-    /// Whether this rank may go: rank 0 once the others have.
+    /// Whether this rank may go: rank 0 once the others have, these once rank 0 is about to, and none waits for one that
+    /// is not heard of.
     fn leave(&mut self) -> Result<bool, StoreError> {
+        const ENDED: &str = "ended";
         let Place { rank, world, .. } = self.shared.place;
+        if rank == 0 {
+            self.store.set(&key(ENDED), b"")?;
+        }
         let mut gone = true;
-        for other in (1..world).filter(|_| rank == 0) {
+        for other in if rank == 0 { 1..world } else { 0..1 } {
             let number = self.store.add(&key(&format!("beat/{other}")), 0)?;
             let (before, since) = &mut self.seen[other];
             if number != *before {
@@ -398,14 +409,14 @@ impl Beats {
             }
             gone &= number >= LEFT || since.elapsed() > self.shared.beat * MISSED;
         }
-        if gone {
+        if gone || (rank > 0 && self.store.has(&key(ENDED))?) {
             self.store.add(&key(&format!("beat/{rank}")), LEFT)?;
             self.shared.locked().left = true;
             self.shared.changed.notify_all();
-        } else {
-            std::thread::sleep(Duration::from_millis(20));
+            return Ok(true);
         }
-        Ok(gone)
+        std::thread::sleep(Duration::from_millis(20));
+        Ok(false)
     }
 }
 

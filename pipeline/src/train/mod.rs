@@ -15,6 +15,7 @@ pub use self::training::train_config;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use mugs_data::crop::Profile;
 use mugs_flow::StopHandle;
 use mugs_shards::ShardSet;
@@ -67,9 +68,19 @@ pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     tch::set_num_threads(i32::try_from(config.step_threads_on(launch.sharers()))?);
     let team = Arc::new(Team::meet(&launch, Duration::from_secs_f64(config.sync_timeout))?);
     let rank = Rank { config, sharers: launch.sharers(), team: Arc::clone(&team), signals };
-    let ended = rank.run(&arguments, chosen).map_err(|error| team.first_cause(error));
-    team.leave();
-    ended
+    let ended = unless_it_panics(|| rank.run(&arguments, chosen)).map_err(|error| team.first_cause(error));
+    match (ended, team.leave()) {
+        (Ok(_), Err(cause)) => Err(cause),
+        (ended, _) => ended,
+    }
+}
+
+/// Makes an error of a panic, so that the other ranks hear of it too.
+fn unless_it_panics<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(anyhow!("a fault in the program, or a library that gave up: {}", text.unwrap_or("a panic")))
+    })
 }
 
 /// One rank of a run, or the only one.

@@ -166,6 +166,11 @@ impl Training {
         match (stopped, saved) {
             (Ok(stop), saved) => saved.map(|()| stop),
             (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(unsaved)) if self.team.world() > 1 => {
+                // All ranks end with the same words.
+                tracing::error!("no checkpoint could be written: {unsaved:#}");
+                Err(error)
+            }
             (Err(error), Err(unsaved)) => {
                 Err(error.context(format!("and no checkpoint could be written: {unsaved:#}")))
             }
@@ -245,8 +250,7 @@ impl Training {
         if let Some(dump) = &mut self.dump {
             dump.step(epoch, &inputs, &rates, &keys(batches))?;
         }
-        let report =
-            self.trainer.step_accumulated(&inputs, &rates).map_err(|error| name_batch(error, epoch, batches))?;
+        let report = self.trainer.step_accumulated(&inputs, &rates).map_err(|error| self.name_batch(error, batches))?;
         if let Some(dump) = &mut self.dump {
             dump.losses(epoch, number, &rates, &report)?;
         }
@@ -278,6 +282,19 @@ impl Training {
         reporter.step(&place, &report, &entropy, took, waited);
         reporter.meters().gradient_sync(self.trainer.sync_time());
         Ok(())
+    }
+
+    /// A loss that is not finite with the pictures it came from, if they are this rank's.
+    fn name_batch(&self, error: StepError, batches: &[Rendered]) -> anyhow::Error {
+        let own = |rank: Option<usize>| rank.is_none_or(|rank| rank == self.team.rank());
+        match &error {
+            StepError::NonFinite { rank, .. } if own(*rank) => {
+                let (epoch, keys) = (self.cursor.epoch, keys(batches).join(", "));
+                let batch = format!("nothing was updated; the batch of epoch {epoch} holds the pictures {keys}");
+                anyhow::Error::new(error).context(batch)
+            }
+            _ => error.into(),
+        }
     }
 
     /// Ends the epoch where it ends, and writes checkpoints where they are due.
@@ -367,6 +384,7 @@ fn share(trainer: &mut Trainer, team: &Team, config: &RunConfig, cursor: Cursor,
     }
     let facts = Facts::of(config)?
         .with("the data set", data)
+        .with("what computes", if trainer.device().is_cuda() { "a GPU" } else { "the CPU" })
         .with("the next step", format!("{} of epoch {}", cursor.step, cursor.epoch))
         .with(STATE, state_digest(&trainer.state()));
     team.compare(&facts)?;
@@ -410,11 +428,4 @@ fn plain(value: serde_json::Value) -> Value {
 /// The pictures of a step.
 fn keys(batches: &[Rendered]) -> Vec<&str> {
     batches.iter().flat_map(|batch| &batch.contents.keys).map(|key| &**key).collect()
-}
-
-/// A non-finite loss with the pictures it came from.
-fn name_batch(error: StepError, epoch: u32, batches: &[Rendered]) -> anyhow::Error {
-    let keys = keys(batches);
-    anyhow::Error::new(error)
-        .context(format!("nothing was updated; the batch of epoch {epoch} holds the pictures {}", keys.join(", ")))
 }

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod collective;
 pub mod evaluate;
+mod library;
 pub mod loss;
 pub mod memory;
 mod mends;

@@ -98,7 +98,9 @@ fn a_loss_that_is_not_finite() {
     let options = options(&["--lr=1e38", "--min_lr=1e38", "--warmup_epochs=0", "--clip_grad=0"]);
     let ended = Team::start(&lab, "run", 2, &options, |_, _| ()).end();
     row("non-finite loss", &ended);
-    failed(&ended, &["the loss on rank ", "nothing was updated: resume from the last checkpoint"]);
+    failed(&ended, &["the loss on rank 0 is ", "nothing was updated: resume from the last checkpoint"]);
+    // The pictures are those of the rank that is named, whoever speaks first.
+    assert!(ended[0].last_line().starts_with("error: rank 0 on "), "{}", ended[0].said);
     sound_checkpoint(&lab, "run");
 }
 
@@ -173,17 +175,17 @@ fn a_rank_that_is_late_or_looks_elsewhere() {
     assert!(team.end().iter().all(|rank| rank.status.code() == Some(143)));
 
     // Elsewhere: nobody is there, and nobody comes.
-    let mut team = Team::start(&lab, "run", 2, &options(&[]), |rank, command| {
-        if rank == 1 {
+    let mut team = Team::start(&lab, "run", 3, &options(&[]), |rank, command| {
+        if rank == 2 {
             command.env("MASTER_PORT", free_port().to_string());
         }
     });
-    let ended = team.end_of(&[0]);
+    let ended = team.end_of(&[0, 1]);
     row("a rank does not come", &ended);
-    failed(&ended, &["rank 1 did not come to 127.0.0.1:", "within 5 s (`--sync_timeout`)"]);
-    let ended = team.end_of(&[1]);
+    failed(&ended, &["rank 2 did not come to 127.0.0.1:", "within 5 s (`--sync_timeout`)"]);
+    let ended = team.end_of(&[2]);
     row("wrong MASTER_ADDR or MASTER_PORT", &ended);
-    failed(&ended, &["rank 1 did not find rank 0 at 127.0.0.1:", "within 5 s"]);
+    failed(&ended, &["rank 2 did not find rank 0 at 127.0.0.1:", "within 5 s"]);
 }
 
 #[test]
@@ -204,14 +206,16 @@ fn ranks_that_were_asked_for_different_things() {
     let lab = Lab::new(PICTURES);
     let ended = Team::start(&lab, "run", 3, &options(&["--streams=66"]), |rank, command| {
         if rank == 1 {
-            command.args(["--lr=0.5", "--seed=7"]);
+            command.args(["--lr=0.5", "--seed=7", "--bucket_mb=3", "--num_workers=2"]);
         }
     })
     .end();
     row("different options", &ended);
     failed(
         &ended,
-        &["the ranks do not agree: --lr is 0.05 on ranks 0, 2, 0.5 on rank 1; --seed is 0 on ranks 0, 2, 7 on"],
+        &[
+            "the ranks do not agree: --bucket_mb is 25.0 on ranks 0, 2, 3.0 on rank 1; --lr is 0.05 on ranks 0, 2, 0.5 on rank 1; --seed is 0 on ranks 0, 2, 7 on",
+        ],
     );
     assert!(!lab.path("run/checkpoint.pth").exists());
 }

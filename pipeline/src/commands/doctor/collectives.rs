@@ -50,8 +50,10 @@ pub fn try_out(config: &RunConfig, launch: &Launch) -> Result<Findings> {
     let timeout = Duration::from_secs_f64(config.sync_timeout);
     let team = Team::meet(launch, timeout)?;
     let tried = with_team(&team, config, device, timeout).map_err(|error| team.first_cause(error));
-    team.leave();
-    tried
+    match (tried, team.leave()) {
+        (Ok(_), Err(cause)) => Err(cause),
+        (tried, _) => tried,
+    }
 }
 
 fn with_team(team: &Team, config: &RunConfig, device: Device, timeout: Duration) -> Result<Findings> {

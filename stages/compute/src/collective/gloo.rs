@@ -1,6 +1,7 @@
 //! Ranks on CPUs, joined by libtorch's own Gloo.
 
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub struct GlooRanks {
     rank: usize,
     world: usize,
     timeout: Duration,
-    broken: AtomicBool,
+    broken: Arc<AtomicBool>,
 }
 
 impl GlooRanks {
@@ -35,7 +36,7 @@ impl GlooRanks {
     ) -> Result<GlooRanks, CollectiveError> {
         let gloo = Gloo::connect(store, prefix, [rank, world], timeout, address)
             .map_err(|message| translate("meeting", GlooError::Failed(message), timeout))?;
-        Ok(GlooRanks { gloo: ManuallyDrop::new(gloo), rank, world, timeout, broken: AtomicBool::new(false) })
+        Ok(GlooRanks { gloo: ManuallyDrop::new(gloo), rank, world, timeout, broken: Arc::default() })
     }
 
     fn start(
@@ -43,8 +44,11 @@ impl GlooRanks {
         operation: &'static str,
         begin: impl FnOnce(&Gloo) -> Result<GlooWork, GlooError>,
     ) -> Result<Work, CollectiveError> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(CollectiveError::Aborted { operation });
+        }
         match begin(&self.gloo) {
-            Ok(work) => Ok(Work { work, operation, timeout: self.timeout }),
+            Ok(work) => Ok(Work { work, operation, timeout: self.timeout, broken: Arc::clone(&self.broken) }),
             Err(error) => {
                 self.broken.store(true, Ordering::Release);
                 Err(translate(operation, error, self.timeout))
@@ -57,8 +61,7 @@ impl GlooRanks {
         operation: &'static str,
         begin: impl FnOnce(&Gloo) -> Result<GlooWork, GlooError>,
     ) -> Result<(), CollectiveError> {
-        let done = self.start(operation, begin).and_then(Work::finish);
-        done.inspect_err(|_| self.broken.store(true, Ordering::Release))
+        self.start(operation, begin)?.finish()
     }
 }
 
@@ -124,12 +127,17 @@ struct Work {
     work: GlooWork,
     operation: &'static str,
     timeout: Duration,
+    /// The group's.
+    broken: Arc<AtomicBool>,
 }
 
 impl Work {
     fn finish(self) -> Result<(), CollectiveError> {
-        let Work { work, operation, timeout } = self;
-        work.wait().map_err(|error| translate(operation, error, timeout))
+        let Work { work, operation, timeout, broken } = self;
+        work.wait().map_err(|error| {
+            broken.store(true, Ordering::Release);
+            translate(operation, error, timeout)
+        })
     }
 }
 

@@ -153,8 +153,10 @@ impl Buckets {
             bucket.missing = 0;
             bucket.tensor.get_or_insert_with(|| gradients[own].shallow_clone());
         }
-        self.send()?;
-        self.under_way.drain(..).try_for_each(Pending::wait)?;
+        let sent = self.send();
+        // All of them, whatever comes of the first: their memory is about to be used again.
+        let waited: Vec<_> = self.under_way.drain(..).map(Pending::wait).collect();
+        sent.and(waited.into_iter().collect::<Result<(), _>>())?;
         let ranks = self.group.world() as f64;
         for tensor in self.list.iter().filter_map(|bucket| bucket.tensor.as_ref()) {
             let _ = tensor.shallow_clone().g_div_scalar_(ranks);

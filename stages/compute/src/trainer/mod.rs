@@ -10,6 +10,7 @@ mod ranks;
 mod state;
 mod step;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use crate::schedule::Rates;
 
 use crate::RowAges;
 use crate::collective::Collective;
+use crate::library;
 use crate::loss::Losses;
 use crate::memory::{Memory, weak_rows};
 use crate::model::{ConfigError, ModelConfig, Network, Precision, Role};
@@ -174,17 +176,14 @@ impl Trainer {
         if mutants::active(Mutant::QueueFirst) {
             self.losses.update(&self.forward_teacher(&inputs[0]));
         }
-        let taken = self.micro_batches(inputs, rates).and_then(|(gathered, report, gradients)| {
-            let own = gathered.merge();
-            let left = match &self.exchange {
-                Some(exchange) => ranks::gather(own, &**exchange.group())
-                    .map_err(|source| StepError::Ranks { step: inputs[0].step, source })?,
-                None => own,
-            };
-            Ok((left, report, gradients))
-        });
+        let (step, scaler) = (inputs[0].step, self.scaler);
+        // Where libtorch is out of memory its binding panics; nothing has been updated then.
+        let taken = catch_unwind(AssertUnwindSafe(|| self.until_the_updates(inputs, rates)));
+        let taken =
+            taken.unwrap_or_else(|panic| Err(StepError::Library { step, message: library::message_of_panic(&*panic) }));
         let (left, report, gradients) = taken.inspect_err(|_| {
             self.exchange.iter().for_each(Exchange::settle);
+            self.scaler = scaler;
             restore(&statistics);
         })?;
         if mutants::active(Mutant::AverageFirst) {
@@ -204,6 +203,22 @@ impl Trainer {
         }
         self.update_memories(&student_means, &teacher.patch_mean, &weak);
         Ok(report)
+    }
+
+    /// Everything of a step that may fail: passes, and what ranks exchange.
+    fn until_the_updates(
+        &mut self,
+        inputs: &[StepInput],
+        rates: &Rates,
+    ) -> Result<(Left, StepReport, Finite), StepError> {
+        let (gathered, report, gradients) = self.micro_batches(inputs, rates)?;
+        let own = gathered.merge();
+        let left = match &self.exchange {
+            Some(exchange) => ranks::gather(own, &**exchange.group())
+                .map_err(|source| StepError::Ranks { step: inputs[0].step, source })?,
+            None => own,
+        };
+        Ok((left, report, gradients))
     }
 
     /// How the teacher spreads images over clusters, at its temperature of the epoch; waits for the device. None without

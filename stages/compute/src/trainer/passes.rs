@@ -5,6 +5,7 @@ use tch::{Tensor, no_grad_guard};
 use super::gathered::Gathered;
 use super::ranks;
 use super::{StepError, StepInput, StepReport, Trainer};
+use crate::library;
 use crate::loss::Part;
 use crate::model::{DropPath, Outputs};
 use crate::schedule::Rates;
@@ -57,7 +58,7 @@ impl Trainer {
                 drop(student);
                 // Gradients that activations are computed once more for are not whole after the first backward pass.
                 let exchange = self.exchange.as_ref().filter(|_| last && kept.is_empty());
-                let failed = |source| StepError::Backward { step: input.step, source };
+                let failed = |error| StepError::Backward { step: input.step, message: library::message(&error) };
                 let total = self.gradients.prepare(terms, &self.student, factor);
                 if let Some(exchange) = exchange {
                     let by_hand = self.gradients.by_hand(&self.student, &self.optimizer);

@@ -1,6 +1,6 @@
 //! What goes into a training step and what comes out.
 
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
 use crate::collective::CollectiveError;
 use crate::loss::{LOSS_NAMES, Terms};
@@ -102,12 +102,20 @@ pub enum StepError {
         other: usize,
     },
     /// The library that computes gave up, for example for want of memory.
-    #[error("the backward pass of step {step} failed: {source}")]
+    #[error("the backward pass of step {step} failed: {message}")]
     Backward {
         /// The step's number.
         step: u64,
         /// What the library says.
-        source: TchError,
+        message: String,
+    },
+    /// The same anywhere else before the first update.
+    #[error("step {step} could not be computed: {message}")]
+    Library {
+        /// The step's number.
+        step: u64,
+        /// What the library says.
+        message: String,
     },
     /// The other ranks are gone, or do not answer.
     #[error("step {step} was not taken: {source}")]
