@@ -5,6 +5,7 @@
 //! failure is what every rank ends with.
 
 mod address;
+mod beats;
 mod facts;
 mod watch;
 
@@ -19,8 +20,8 @@ use mugs_compute::trainer::StepError;
 use mugs_torch_ext::{StoreError, TcpStore};
 use tch::{Device, Tensor};
 
+pub use self::beats::WITH_OTHERS;
 pub use self::facts::{Facts, STATE, state_digest};
-pub use self::watch::WITH_OTHERS;
 use self::watch::{Place, Watch, Whose};
 use crate::launch::{Launch, Meeting};
 use crate::run::Stop;

@@ -1,6 +1,7 @@
 //! `train`: the thread at the end of the data stages.
 
 mod alarm;
+mod arguments;
 mod crops_picture;
 mod dump;
 mod input;
