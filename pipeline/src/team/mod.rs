@@ -22,6 +22,7 @@ use tch::{Device, Tensor};
 
 pub use self::beats::WITH_OTHERS;
 pub use self::facts::{Facts, STATE, state_digest};
+pub use self::watch::SAVING;
 use self::watch::{Place, Watch, Whose};
 use crate::launch::{Launch, Meeting};
 use crate::run::Stop;

@@ -21,8 +21,10 @@ use super::beats::Beats;
 
 /// Beats without an answer after which a rank is gone, once something has failed.
 pub(super) const MISSED: u32 = 4;
-/// How long a rank that knows the cause may take to end: one that writes no checkpoint, and one that does.
-const TIME_TO_END: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(600)];
+/// How long a rank that knows the cause may take to end, and one that is writing a checkpoint.
+const TIME_TO_END: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(1800)];
+/// How the words for a rank that writes a checkpoint begin.
+pub const SAVING: &str = "writing the checkpoint";
 
 /// A key of this start of the run. Torchrun keeps its store when it starts ranks anew.
 pub fn key(name: &str) -> String {
@@ -253,7 +255,7 @@ impl Shared {
             }
             // A rank that is leaving knows how long it waits.
             let Some(cause) = cause.filter(|_| !self.locked().leaving) else { continue };
-            let limit = TIME_TO_END[usize::from(self.place.rank == 0)];
+            let limit = TIME_TO_END[usize::from(self.locked().doing.starts_with(SAVING))];
             if known.get_or_insert_with(Instant::now).elapsed() > limit && !self.done.load(Ordering::Acquire) {
                 eprintln!("error: {cause} (and this rank did not end by itself within {} s)", limit.as_secs());
                 // SAFETY: ends the process without running anything of it that may hang.

@@ -189,6 +189,27 @@ fn a_rank_that_is_late_or_looks_elsewhere() {
 }
 
 #[test]
+fn a_rank_that_is_held_up_while_its_process_lives() {
+    let lab = Lab::new(PICTURES);
+    let mut team = at_work(&lab, "run");
+    // Its file system does not answer: a pipe that nobody reads, in the place of the log.
+    let pipe = lab.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::rename(&pipe, lab.path("run/log.txt")).unwrap();
+    let ended = team.end_of(&[0, 1]);
+    row("rank 0 held up by its disk", &ended);
+    let cause = "did not end within 5 s (`--sync_timeout`); rank 0 on ";
+    for rank in &ended {
+        assert_eq!(rank.status.code(), Some(1), "{}", rank.said);
+        assert!(rank.last_line().starts_with("error: rank 1 on "), "{}", rank.said);
+        assert!(rank.last_line().contains(cause) && rank.last_line().contains(" is ending epoch "), "{}", rank.said);
+    }
+    // What is stuck in the kernel is ended by the watch.
+    assert!(ended[0].last_line().ends_with("(and this rank did not end by itself within 20 s)"), "{}", ended[0].said);
+    sound_checkpoint(&lab, "run");
+}
+
+#[test]
 fn a_rank_that_cannot_begin() {
     let lab = Lab::new(PICTURES);
     let ended = Team::start(&lab, "run", 2, &options(&[]), |rank, command| {

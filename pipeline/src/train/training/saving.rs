@@ -8,6 +8,7 @@ use mugs_data::fetch::Cursor;
 
 use super::Training;
 use crate::run::EpochSums;
+use crate::team::SAVING;
 use crate::train::arguments::arguments;
 use crate::train::report::Reporter;
 
@@ -16,6 +17,7 @@ impl Training {
     pub(super) fn after_step(&mut self, asked: bool, reporter: &Reporter) -> Result<()> {
         if self.cursor.step == self.steps_per_epoch {
             let epoch = self.cursor.epoch as usize;
+            self.team.doing(|| format!("ending epoch {epoch}"));
             self.log.iter().try_for_each(|log| log.epoch(&self.sums.means(epoch)))?;
             self.sums = EpochSums::default();
             self.cursor = Cursor { epoch: self.cursor.epoch + 1, step: 0 };
@@ -45,7 +47,7 @@ impl Training {
             (self.saved, self.saved_at, self.unsaved) = (Some(done), begun, 0);
             return Ok(());
         }
-        self.team.doing(|| format!("writing the checkpoint of step {done}"));
+        self.team.doing(|| format!("{SAVING} of step {done}"));
         let mugs = MugsState {
             seed: self.config.seed,
             streams: self.config.streams as u64,
