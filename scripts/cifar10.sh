@@ -48,7 +48,8 @@ for seed in ${SEEDS:-0}; do
     run=$dir/run-$seed
     before=$(knn --untrained --recipe cifar10_small --seed "$seed" | top1)
     say "trains with seed $seed"
-    "$bin/mugs-pipeline" train --recipe cifar10_small --data_path "$dir/train" --output_dir "$run" --seed "$seed" --metrics_addr off
+    "$bin/mugs-pipeline" train --recipe cifar10_small --nproc 2 --threads 1 --num_workers 1 \
+        --data_path "$dir/train" --output_dir "$run" --seed "$seed" --metrics_addr off
     after=$(knn --checkpoint "$run/checkpoint.pth" | top1)
     echo "$seed $before $after" >>"$results"
 done
