@@ -42,17 +42,31 @@ take test 200 asked
 
 knn() { "$bin/mugs-pipeline" knn "$@" --data_path "$dir/known" --val_path "$dir/asked" --k 20 --format json; }
 top1() { python3 -c 'import json, sys; print(round(json.load(sys.stdin)[0]["top1"], 2))'; }
-results=$dir/results.txt
+results=$dir/results.txt curve=$dir/curve.txt
 : >"$results"
+: >"$curve"
 for seed in ${SEEDS:-0}; do
     run=$dir/run-$seed
     before=$(knn --untrained --recipe cifar10_small --seed "$seed" | top1)
     say "trains with seed $seed"
+    started=$SECONDS
     "$bin/mugs-pipeline" train --recipe cifar10_small --nproc 2 --threads 1 --num_workers 1 \
         --data_path "$dir/train" --output_dir "$run" --seed "$seed" --metrics_addr off
+    minutes=$(((SECONDS - started + 30) / 60))
     after=$(knn --checkpoint "$run/checkpoint.pth" | top1)
-    echo "$seed $before $after" >>"$results"
+    echo "$seed $before $after $minutes" >>"$results"
+    say "measures the checkpoint of every epoch"
+    for checkpoint in "$run"/checkpoint0*.pth; do
+        echo -n " $(knn --checkpoint "$checkpoint" | top1)" >>"$curve"
+    done
+    echo >>"$curve"
 done
+say "measures raw pixels and colour histograms"
+pixels=$(knn --baseline pixels | top1)
+histogram=$(knn --baseline histogram | top1)
 echo
-echo "k-NN (k = 20) of the teacher's class tokens, 5000 known pictures, 2000 asked about, top-1 %"
-awk 'BEGIN{print "seed   before   after"} {printf "%4s %8s %7s\n", $1, $2, $3}' "$results"
+echo "k-NN (k = 20), 5000 known pictures, 2000 asked about, top-1 %: raw pixels $pixels, colour histogram $histogram"
+echo "k-NN (k = 20) of the teacher's class tokens before and after training, top-1 %"
+awk 'BEGIN{print "seed   before   after   minutes"} {printf "%4s %8s %7s %9s\n", $1, $2, $3, $4}' "$results"
+echo "after each epoch, a row for each seed"
+cat "$curve"

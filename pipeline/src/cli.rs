@@ -186,19 +186,33 @@ pub struct InspectArgs {
     pub format: Format,
 }
 
+/// Features that need no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Baseline {
+    /// The normalised pixels.
+    Pixels,
+    /// How often each of 512 colours is there, under the root.
+    Histogram,
+}
+
 /// `knn`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   mugs-pipeline knn --checkpoint runs/small/checkpoint.pth --data_path imagenet/train --val_path imagenet/val
-  mugs-pipeline knn --config runs/small/config.toml --untrained --data_path ... --val_path ...")]
+  mugs-pipeline knn --config runs/small/config.toml --untrained --data_path ... --val_path ...
+  mugs-pipeline knn --baseline pixels --data_path imagenet/train --val_path imagenet/val")]
 pub struct KnnArgs {
     /// The checkpoint whose network gives the features; it brings its own configuration
-    #[arg(long, value_name = "FILE", required_unless_present = "untrained", conflicts_with_all = ["config", "recipe"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["untrained", "baseline"],
+        conflicts_with_all = ["config", "recipe"])]
     pub checkpoint: Option<PathBuf>,
     /// Take the network as it is before the first step, from the configuration and its seed
     #[arg(long, conflicts_with = "checkpoint")]
     pub untrained: bool,
+    /// Take no network, but the pictures as they are at 32 pixels: what a network's features should be better than
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["checkpoint", "untrained", "student"])]
+    pub baseline: Option<Baseline>,
     /// The shard set whose pictures are classified; --data_path is the one whose classes are known
     #[arg(long = "val_path", value_name = "SET")]
     pub val_path: PathBuf,

@@ -1,5 +1,6 @@
 //! `knn`: how well neighbours in feature space know a picture's class (docs/method.md, section 8).
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -9,8 +10,8 @@ use mugs_compute::trainer::Trainer;
 use serde::Serialize;
 use tch::{Device, Tensor};
 
-use super::features::{Features, features};
-use crate::cli::{Format, KnnArgs};
+use super::features::{Features, baseline, features};
+use crate::cli::{Baseline, Format, KnnArgs};
 use crate::config::{RunConfig, foreign};
 use crate::data;
 use crate::train::train_config;
@@ -25,7 +26,7 @@ struct Row {
 
 /// Runs the command.
 pub fn knn(arguments: KnnArgs) -> Result<ExitCode> {
-    let (config, trainer) = network(&arguments)?;
+    let (config, from) = source(&arguments)?;
     tch::set_num_threads(i32::try_from(config.step_threads())?);
     let known = data::open_set(&config)?;
     let asked = data::open(&arguments.val_path)?;
@@ -36,20 +37,41 @@ pub fn knn(arguments: KnnArgs) -> Result<ExitCode> {
         asked.manifest().classes.len()
     );
     let classes = known.manifest().classes.len() as i64;
-    let of = |set| features(&trainer, set, &config, arguments.student);
+    let of = |set| match &from {
+        Source::Network(trainer) => features(trainer, set, &config, arguments.student),
+        Source::Baseline(kind) => baseline(*kind, set, &config),
+    };
     let (known, asked) = (of(known)?, of(asked)?);
     let rows = rows(&known, &asked, classes, &arguments)?;
     print(&rows, &known, &asked, arguments.format)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The network that gives the features, and the configuration it was made with.
-fn network(arguments: &KnnArgs) -> Result<(RunConfig, Trainer)> {
-    let Some(path) = &arguments.checkpoint else {
-        let config = arguments.sources.resolve()?.config;
-        let trainer = Trainer::new(&config.model()?, &train_config(&config)?, config.seed, Device::Cpu)?;
-        return Ok((config, trainer));
+/// What gives the features.
+enum Source {
+    Network(Box<Trainer>),
+    Baseline(Baseline),
+}
+
+/// What gives the features, and the configuration that it was made with.
+fn source(arguments: &KnnArgs) -> Result<(RunConfig, Source)> {
+    if let Some(path) = &arguments.checkpoint {
+        let (config, trainer) = network(path, arguments)?;
+        return Ok((config, Source::Network(Box::new(trainer))));
+    }
+    let config = arguments.sources.resolve()?.config;
+    let source = match arguments.baseline {
+        Some(baseline) => Source::Baseline(baseline),
+        None => {
+            let trainer = Trainer::new(&config.model()?, &train_config(&config)?, config.seed, Device::Cpu)?;
+            Source::Network(Box::new(trainer))
+        }
     };
+    Ok((config, source))
+}
+
+/// The network of a checkpoint, with the options that it was trained with.
+fn network(path: &Path, arguments: &KnnArgs) -> Result<(RunConfig, Trainer)> {
     let (state, config) = match Loaded::read(path)? {
         Loaded::Own(own) => (own.state, serde_json::from_str(&own.mugs.configuration).map_err(anyhow::Error::from)),
         Loaded::Published(published) => (published.state, foreign::of_published(&published.args)),

@@ -115,7 +115,7 @@ fn crops_are_drawn_into_one_picture() {
 }
 
 #[test]
-fn knn_answers_for_trained_and_untrained_networks() {
+fn knn_answers_for_trained_and_untrained_networks_and_for_pictures_as_they_are() {
     let lab = Lab::new(24);
     assert!(run(&mut lab.train("run", &["--max_steps=1"])).status.success());
     let set = lab.set.to_str().unwrap();
@@ -123,7 +123,8 @@ fn knn_answers_for_trained_and_untrained_networks() {
     let trained = ["knn", "--checkpoint", checkpoint.to_str().unwrap(), "--val_path", set, "--k", "1", "3"];
     let untrained = ["knn", "--untrained", "--data_path", set, "--val_path", set, "--k", "1", "3"];
     let untrained: Vec<&str> = untrained.into_iter().chain(TINY.iter().copied()).collect();
-    for arguments in [trained.to_vec(), untrained] {
+    let baseline = |what| vec!["knn", "--baseline", what, "--data_path", set, "--val_path", set, "--k", "1", "3"];
+    for arguments in [trained.to_vec(), untrained, baseline("pixels"), baseline("histogram")] {
         let output = pipeline(&[&arguments[..], &["--format", "json"]].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
