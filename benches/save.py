@@ -2,7 +2,8 @@
 
     benches/save.py FOLDER target/release/mugs-pipeline train --data_path SET --save_every_steps 2 --max_steps 8 ...
 
-FOLDER becomes --output_dir. The peak of resident memory is set back when a checkpoint is begun, so it is that of writing.
+FOLDER becomes --output_dir. Checkpoints are written while steps run, so the peak of resident memory until the first one is
+held against the peak at the end.
 """
 
 import os
@@ -24,19 +25,15 @@ def resident(pid, key):
 
 
 def watch(run, folder):
-    """Resident memory before and the peak while writing, of each checkpoint."""
-    saves = []
+    """Peaks of resident memory until the first checkpoint was begun, and at the end, in MiB."""
+    without = peak = 0.0
     while run.poll() is None:
-        if under_way(folder):
-            with open(f"/proc/{run.pid}/clear_refs", "w") as peak:
-                peak.write("5")
-            before, peak = resident(run.pid, "VmRSS"), 0.0
-            while run.poll() is None and under_way(folder):
-                peak = max(peak, resident(run.pid, "VmHWM"))
-                time.sleep(0.002)
-            saves.append((before, peak))
-        time.sleep(0.001)
-    return saves
+        now = resident(run.pid, "VmHWM")
+        if not without and under_way(folder):
+            without = max(now, peak)
+        peak = max(now, peak)
+        time.sleep(0.002)
+    return without, peak
 
 
 def main():
@@ -45,14 +42,15 @@ def main():
     environment = {**os.environ, "MUGS_LOG": "debug"}
     with open(os.path.join(folder, "debug.log"), "w+") as log:
         run = subprocess.Popen([*command, "--output_dir", folder], stderr=log, env=environment)
-        saves = watch(run, folder)
+        without, peak = watch(run, folder)
         log.seek(0)
         said = log.read()
-    seconds = re.findall(r"checkpoint of step \d+ took ([\d.]+) s", said)
+    saves = re.findall(r"on the disk after ([\d.]+) s, ([\d.]+) s of which training waited", said)
     size = os.path.getsize(os.path.join(folder, "checkpoint.pth")) / 2**20
     print(f"checkpoint.pth: {size:.0f} MiB")
-    for (before, peak), took in zip(saves, seconds):
-        print(f"{took} s, {size / float(took):.0f} MiB/s; resident before {before:.0f} MiB, at most {peak:.0f} MiB")
+    for took, waited in saves:
+        print(f"on the disk after {took} s, {size / float(took):.0f} MiB/s; training waited {waited} s")
+    print(f"peak of resident memory without writing {without:.0f} MiB, with it {peak:.0f} MiB")
 
 
 if __name__ == "__main__":

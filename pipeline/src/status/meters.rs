@@ -111,9 +111,8 @@ impl TrainMeters {
         }
     }
 
-    /// Reports that a checkpoint has just been written.
-    pub fn checkpoint(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.checkpoint.set(now.as_secs_f64());
+    /// Reports when a checkpoint was on the disk.
+    pub fn checkpoint(&self, at: SystemTime) {
+        self.checkpoint.set(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     }
 }

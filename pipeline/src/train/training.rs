@@ -15,6 +15,7 @@ use mugs_data::order::{Order, default_streams};
 use mugs_shards::ShardSet;
 use tch::Device;
 
+use self::saving::Saving;
 use super::alarm::{self, CollapseAlarm};
 use super::crops_picture;
 use super::dump::Dump;
@@ -32,7 +33,7 @@ use crate::topology::DataStages;
 /// A run, between two steps.
 pub struct Training {
     config: RunConfig,
-    folder: RunFolder,
+    folder: Arc<RunFolder>,
     team: Arc<Team>,
     /// None on all ranks but the first.
     log: Option<RunLog>,
@@ -45,12 +46,14 @@ pub struct Training {
     cursor: Cursor,
     sums: EpochSums,
     alarm: CollapseAlarm,
-    /// Steps done since the newest checkpoint.
+    /// Steps done that are in no checkpoint, the one under way included.
     unsaved: u64,
     /// Steps that were done when the sound `checkpoint.pth` of the folder was written; none without one.
     saved: Option<u64>,
-    /// When it was written, or this process began.
+    /// When a checkpoint was last begun, or this process.
     saved_at: Instant,
+    /// The checkpoint under way.
+    saving: Option<Saving>,
     /// Where the first steps are written down, if anywhere.
     dump: Option<Dump>,
 }
@@ -104,7 +107,7 @@ impl Training {
         let saved = kept.then(|| u64::from(cursor.epoch) * steps_per_epoch + cursor.step);
         Ok(Self {
             config,
-            folder,
+            folder: Arc::new(folder),
             team,
             log,
             trainer,
@@ -117,6 +120,7 @@ impl Training {
             unsaved: 0,
             saved,
             saved_at: Instant::now(),
+            saving: None,
             dump: None,
         })
     }
@@ -163,7 +167,7 @@ impl Training {
         let stopped = self.steps(&mut stages, signals, &mut reporter);
         // The other ranks hear of it before anything else takes its time.
         let stopped = stopped.map_err(|error| self.team.first_cause(error));
-        let saved = if self.unsaved > 0 { self.save(&reporter) } else { Ok(()) };
+        let saved = self.save_rest(&reporter);
         match (stopped, saved) {
             (Ok(stop), saved) => saved.map(|()| stop),
             (Err(error), Ok(())) => Err(error),

@@ -10,7 +10,7 @@ use crate::optim::{LossScaler, OptimizerKind};
 pub type OrderedTensors = Vec<(String, Tensor)>;
 
 /// Everything that the next step depends on. The tensors share storage with the trainer: write or copy them before
-/// the next step.
+/// the next step, or let the trainer wait ([`Trainer::lend`](crate::trainer::Trainer::lend)).
 #[derive(Debug)]
 pub struct TrainState {
     /// The student's weights.

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub use layout::LayoutError;
 pub use pickle::PickleError;
 pub use published::Published;
+use tempfile::NamedTempFile;
 pub use value::{Opaque, Value};
 pub use zipfile::FileError;
 
@@ -143,9 +144,14 @@ impl Position {
 impl Checkpoint {
     /// Writes the checkpoint in place of `path`, which holds the old or the new file whatever happens.
     pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        self.write_beside(path)?.publish()
+    }
+
+    /// Writes the checkpoint into a temporary file beside `path`. The state is not needed any more then.
+    pub fn write_beside(&self, path: &Path) -> Result<Unpublished, CheckpointError> {
         let value = layout::to_value(self);
         let value = value.map_err(|source| CheckpointError::Layout { path: path.to_owned(), source })?;
-        save_value(&value, path)
+        Unpublished::write(&value, path)
     }
 
     /// Reads a checkpoint written by [`Checkpoint::write`]; tensors are on the CPU.
@@ -157,7 +163,7 @@ impl Checkpoint {
 
 /// Writes any tree of plain values and tensors as a PyTorch file, in place of `path`.
 pub fn save_value(value: &Value, path: &Path) -> Result<(), CheckpointError> {
-    replace(value, path).map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
+    Unpublished::write(value, path)?.publish()
 }
 
 /// Reads any PyTorch file; objects that are no plain values are described.
@@ -173,18 +179,39 @@ fn read_value(
     value.map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
 }
 
-/// Writes beside `path`, makes it durable, renames. The temporary file goes away with its handle on any error.
-fn replace(value: &Value, path: &Path) -> Result<(), FileError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new()
-        .prefix(TEMPORARY_PREFIX)
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    let mut written = zipfile::write(value, BufWriter::with_capacity(1 << 20, temporary.as_file_mut()))?;
-    written.flush()?;
-    drop(written);
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()?;
-    Ok(())
+/// A whole file beside the one that it is to replace. Without [`publish`](Self::publish) it goes away.
+#[derive(Debug)]
+pub struct Unpublished {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Unpublished {
+    fn write(value: &Value, path: &Path) -> Result<Unpublished, CheckpointError> {
+        let write = || -> Result<NamedTempFile, FileError> {
+            let mut file = tempfile::Builder::new()
+                .prefix(TEMPORARY_PREFIX)
+                .permissions(Permissions::from_mode(0o666))
+                .tempfile_in(folder(path))?;
+            zipfile::write(value, BufWriter::with_capacity(1 << 20, file.as_file_mut()))?.flush()?;
+            Ok(file)
+        };
+        let file = write().map_err(|source| CheckpointError::Write { path: path.to_owned(), source })?;
+        Ok(Unpublished { file, path: path.to_owned() })
+    }
+
+    /// Makes the file durable, then puts it in its place, which holds the old or the new one whatever happens.
+    pub fn publish(self) -> Result<(), CheckpointError> {
+        let Unpublished { file, path } = self;
+        let publish = || -> std::io::Result<()> {
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            File::open(folder(&path))?.sync_all()
+        };
+        publish().map_err(|error| CheckpointError::Write { path: path.clone(), source: error.into() })
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

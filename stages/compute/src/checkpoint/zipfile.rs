@@ -142,7 +142,7 @@ fn storage<W: Write + Seek>(zip: &mut ZipWriter<W>, index: usize, tensor: &Tenso
         return member(zip, &name, &[]);
     }
     // SAFETY: `host` is a contiguous tensor on the CPU of `length` bytes, which outlives the slice; nothing writes to
-    // it meanwhile, since training stands still while its state is borrowed.
+    // it meanwhile: the state's owner updates nothing until it has been written (`TrainState`).
     let bytes = unsafe { std::slice::from_raw_parts(host.data_ptr().cast::<u8>(), length) };
     member(zip, &name, bytes)
 }

@@ -5,6 +5,7 @@ mod config;
 mod exchange;
 mod gathered;
 mod gradients;
+mod lend;
 mod passes;
 mod ranks;
 mod state;
@@ -33,6 +34,7 @@ use crate::optim::{Follow, LossScaler, Optimizer, factor};
 use average::Average;
 use exchange::Exchange;
 use gradients::Gradients;
+use lend::Wait;
 use passes::{Finite, restore};
 use ranks::Left;
 
@@ -66,6 +68,8 @@ pub struct Trainer {
     exchange: Option<Exchange>,
     /// Mean entropy of the last step's cluster targets, a scalar on the device.
     target_entropy: Option<Tensor>,
+    /// While somebody else reads the state.
+    lent: Option<Wait>,
     seed: u64,
     device: Device,
 }
@@ -110,6 +114,7 @@ impl Trainer {
             average: Average::new(&teacher, &student),
             exchange: None,
             target_entropy: None,
+            lent: None,
             student,
             teacher,
             seed,
@@ -186,6 +191,7 @@ impl Trainer {
             self.scaler = scaler;
             restore(&statistics);
         })?;
+        self.wait_for_reader();
         if mutants::active(Mutant::AverageFirst) {
             self.average.update(rates.momentum);
         }

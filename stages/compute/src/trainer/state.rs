@@ -37,7 +37,8 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Everything that the next step depends on, to the bit. The tensors share storage with the trainer.
+    /// Everything that the next step depends on, to the bit. The tensors share storage with the trainer:
+    /// the next step changes them. See [`lend`](Self::lend).
     pub fn state(&self) -> TrainState {
         let memory = |side: usize| self.memories.as_ref().map_or_else(Vec::new, |both| owned(both[side].state()));
         let losses = self.losses.state().into_iter().map(|(name, tensors)| (name.to_owned(), owned(tensors)));
@@ -57,6 +58,7 @@ impl Trainer {
     /// # Errors
     /// A tensor is missing or has another shape. Part of the state may then have been taken over.
     pub fn load(&mut self, state: &TrainState) -> Result<(), LoadError> {
+        self.wait_for_reader();
         self.optimizer.load(&state.optimizer)?;
         if let (Some(scaler), Some(stored)) = (&mut self.scaler, state.scaler) {
             *scaler = stored;

@@ -1,6 +1,7 @@
 //! What a step may change and what it must not, and that a state is the whole state.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
 
 use mugs_compute::RowAges;
 use mugs_compute::model::{DropPath, ModelConfig};
@@ -47,6 +48,28 @@ fn take(trainer: &mut Trainer, input: &StepInput) -> f64 {
 /// With stochastic depth, whose draws must go on too.
 fn model() -> ModelConfig {
     ModelConfig { drop_path_rate: 0.3, ..model_config(false) }
+}
+
+#[test]
+fn a_lent_state_stays_as_it_is_until_its_reader_is_through() {
+    let images = images();
+    for use_bn_in_head in [false, true] {
+        let mut trainer = trainer(&ModelConfig { use_bn_in_head, ..model() });
+        take(&mut trainer, &input(&images, 0));
+        let (to_reader, states) = channel::<TrainState>();
+        let (reader, found) = channel();
+        let lent = trainer.lend(move || reader.send(bits(&states.recv().unwrap())).unwrap());
+        let before = bits(&lent);
+        assert!(before == bits(&trainer.state()));
+        to_reader.send(lent).unwrap();
+        take(&mut trainer, &input(&images, 1));
+        // As it is after the passes of the step and before its updates.
+        assert!(found.try_recv().unwrap() == before);
+        assert!(bits(&trainer.state()) != before);
+        // Nobody reads any more.
+        take(&mut trainer, &input(&images, 2));
+        assert!(found.try_recv().is_err());
+    }
 }
 
 #[test]
