@@ -22,7 +22,7 @@ use tch::{Device, Tensor};
 
 pub use self::beats::WITH_OTHERS;
 pub use self::facts::{Facts, STATE, state_digest};
-pub use self::watch::SAVING;
+pub use self::watch::Writing;
 use self::watch::{Place, Watch, Whose};
 use crate::launch::{Launch, Meeting};
 use crate::run::Stop;
@@ -257,6 +257,11 @@ impl Team {
         if let Some(others) = &self.others {
             others.watch.doing(what());
         }
+    }
+
+    /// Says that this rank is writing a checkpoint, until what it gives goes away: it then has more time to end.
+    pub fn writing(&self) -> Option<Writing> {
+        self.others.as_ref().map(|others| others.watch.writing())
     }
 
     /// Runs `act` once another rank has failed.

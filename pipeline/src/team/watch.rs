@@ -23,8 +23,6 @@ use super::beats::Beats;
 pub(super) const MISSED: u32 = 4;
 /// How long a rank that knows the cause may take to end, and one that is writing a checkpoint.
 const TIME_TO_END: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(1800)];
-/// How the words for a rank that writes a checkpoint begin.
-pub const SAVING: &str = "writing the checkpoint";
 
 /// A key of this start of the run. Torchrun keeps its store when it starts ranks anew.
 pub fn key(name: &str) -> String {
@@ -70,7 +68,18 @@ pub(super) struct Shared {
     pub(super) changed: Condvar,
     /// Whether something has failed whose cause is not known.
     pub(super) suspects: AtomicBool,
+    /// Whether this rank writes a checkpoint.
+    writing: AtomicBool,
     pub(super) done: AtomicBool,
+}
+
+/// While it is there, the rank has the time that writing a checkpoint may take before it must have ended.
+pub struct Writing(Arc<Shared>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.writing.store(false, Ordering::Release);
+    }
 }
 
 /// What changes under the lock.
@@ -107,6 +116,7 @@ impl Watch {
             state: Mutex::new(state),
             changed: Condvar::new(),
             suspects: AtomicBool::new(false),
+            writing: AtomicBool::new(false),
             done: AtomicBool::new(false),
         });
         let (first, second) = (Arc::clone(&shared), Arc::clone(&shared));
@@ -129,6 +139,12 @@ impl Watch {
     /// What this rank is doing from now on.
     pub fn doing(&self, what: String) {
         self.shared.locked().doing = what;
+    }
+
+    /// Says that this rank is writing a checkpoint, until what it gives goes away.
+    pub fn writing(&self) -> Writing {
+        self.shared.writing.store(true, Ordering::Release);
+        Writing(Arc::clone(&self.shared))
     }
 
     /// Gives `group` up once there is a fault.
@@ -255,7 +271,7 @@ impl Shared {
             }
             // A rank that is leaving knows how long it waits.
             let Some(cause) = cause.filter(|_| !self.locked().leaving) else { continue };
-            let limit = TIME_TO_END[usize::from(self.locked().doing.starts_with(SAVING))];
+            let limit = TIME_TO_END[usize::from(self.writing.load(Ordering::Acquire))];
             if known.get_or_insert_with(Instant::now).elapsed() > limit && !self.done.load(Ordering::Acquire) {
                 eprintln!("error: {cause} (and this rank did not end by itself within {} s)", limit.as_secs());
                 // SAFETY: ends the process without running anything of it that may hang.

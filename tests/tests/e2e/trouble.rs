@@ -24,6 +24,26 @@ fn a_loss_that_is_not_finite_stops_before_any_update_and_names_the_batch() {
 }
 
 #[test]
+fn a_checkpoint_that_is_written_counts_though_an_older_one_cannot_be_removed() {
+    let lab = Lab::new(23);
+    assert!(run(&mut lab.train("run", &["--max_steps=1"])).status.success());
+    let older = lab.path("run/checkpoint-step00000000.pth");
+    std::fs::create_dir(&older).unwrap();
+    std::fs::File::open(&older).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let options = ["--save_every_steps=1", "--keep=1", "--max_steps=4"];
+    let failed = run(&mut lab.train("run", &options));
+    let said = text(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot remove ") && said.contains("checkpoint-step00000000.pth"), "{said}");
+    std::fs::remove_dir(&older).unwrap();
+    // All is kept under the step that it is of.
+    let step = |name: &str| Checkpoint::read(&lab.path(name)).unwrap().mugs.step;
+    let files = ["checkpoint-step00000001.pth", "checkpoint-step00000002.pth", "checkpoint.pth"];
+    assert_eq!(files.map(|name| step(&format!("run/{name}"))), [1, 2, 3]);
+    assert!(run(&mut lab.train("run", &options)).status.success());
+}
+
+#[test]
 fn a_damaged_sample_ends_the_run_and_is_named() {
     let lab = Lab::new(23);
     let shard = std::fs::read_dir(&lab.set).unwrap().map(|entry| entry.unwrap().path());

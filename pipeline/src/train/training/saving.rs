@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +13,7 @@ use mugs_data::fetch::Cursor;
 
 use super::Training;
 use crate::run::{EpochSums, RunFolder};
-use crate::team::{SAVING, WITH_OTHERS};
+use crate::team::WITH_OTHERS;
 use crate::train::arguments::arguments;
 use crate::train::report::Reporter;
 
@@ -23,36 +23,70 @@ pub(super) struct Saving {
     done: u64,
     /// How many of them are in no checkpoint before it.
     steps: u64,
-    /// Nanoseconds that training has waited for it.
+    /// The epoch whose name it gets too.
+    epoch: Option<usize>,
+    /// Nanoseconds that training has stood still for it.
     waited: Arc<AtomicU64>,
-    writer: JoinHandle<Result<Written>>,
+    /// None once it has been joined.
+    writer: Option<JoinHandle<Result<Written>>>,
 }
 
-/// When a checkpoint was on the disk, and how long that took.
+/// A checkpoint that is on the disk.
 struct Written {
     at: SystemTime,
     took: Duration,
+    /// Whether the names of older ones are what they should be.
+    tidied: Result<()>,
+}
+
+impl Saving {
+    fn is_written(&self) -> bool {
+        self.writer.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Waits until the checkpoint is on the disk.
+    fn join(&mut self) -> Result<Written> {
+        let written = self.writer.take().context("the checkpoint has been waited for already")?.join();
+        written
+            .unwrap_or_else(|_| Err(anyhow!("the thread that writes the checkpoint of step {} has ended", self.done)))
+    }
+}
+
+impl Drop for Saving {
+    /// Whatever ends the run: what is being written is worth its time.
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
 }
 
 impl Training {
     /// Ends the epoch where it ends, and begins checkpoints where they are due.
     pub(super) fn after_step(&mut self, asked: bool, reporter: &Reporter) -> Result<()> {
-        if self.saving.as_ref().is_some_and(|saving| saving.writer.is_finished()) {
-            self.finish_saving(reporter)?;
-        }
-        if self.cursor.step == self.steps_per_epoch {
-            let epoch = self.cursor.epoch as usize;
+        if let Some((epoch, sums)) = self.end_epoch() {
             self.team.doing(|| format!("ending epoch {epoch}"));
-            self.log.iter().try_for_each(|log| log.epoch(&self.sums.means(epoch)))?;
-            self.sums = EpochSums::default();
-            self.cursor = Cursor { epoch: self.cursor.epoch + 1, step: 0 };
+            self.log.iter().try_for_each(|log| log.epoch(&sums.means(epoch)))?;
             let every = self.config.saveckp_freq;
             self.save(Some(epoch).filter(|epoch| every > 0 && epoch.is_multiple_of(every)), reporter)?;
+        }
+        if self.saving.as_ref().is_some_and(Saving::is_written) {
+            self.finish_saving(reporter)?;
         }
         if asked || (self.is_save_due() && self.unsaved > 0) {
             self.save(None, reporter)?;
         }
         Ok(())
+    }
+
+    /// Goes to the next epoch after the last step of one, which it gives with its sums. Comes before anything that may
+    /// fail: no state may be written down that stands behind the last step of an epoch.
+    fn end_epoch(&mut self) -> Option<(usize, EpochSums)> {
+        (self.cursor.step == self.steps_per_epoch).then(|| {
+            let epoch = self.cursor.epoch;
+            self.cursor = Cursor { epoch: epoch + 1, step: 0 };
+            (epoch as usize, std::mem::take(&mut self.sums))
+        })
     }
 
     fn is_save_due(&self) -> bool {
@@ -63,6 +97,7 @@ impl Training {
 
     /// Writes down what is in no checkpoint yet, and returns when all is on the disk.
     pub(super) fn save_rest(&mut self, reporter: &Reporter) -> Result<()> {
+        let epoch = self.saving.as_ref().and_then(|saving| saving.epoch).filter(|_| self.cursor.step == 0);
         let before = self.finish_saving(reporter);
         if self.unsaved == 0 {
             return before;
@@ -70,13 +105,13 @@ impl Training {
         if let Err(error) = before {
             tracing::warn!("{error:#}; it is tried once more");
         }
-        self.save(None, reporter)?;
+        self.save(epoch, reporter)?;
         self.finish_saving(reporter)
     }
 
     /// Begins to write `checkpoint.pth`, whole or not at all; the one before stays under the name of its step, see
     /// `--keep`, and the new one gets that of `epoch` too. Of several ranks, whose states are equal, the first does.
-    pub(super) fn save(&mut self, epoch: Option<usize>, reporter: &Reporter) -> Result<()> {
+    fn save(&mut self, epoch: Option<usize>, reporter: &Reporter) -> Result<()> {
         self.finish_saving(reporter)?;
         let (done, steps) = (self.steps_done(), self.unsaved);
         (self.saved_at, self.unsaved) = (Instant::now(), 0);
@@ -88,7 +123,8 @@ impl Training {
     }
 
     fn begin_saving(&mut self, done: u64, steps: u64, epoch: Option<usize>) -> Result<Saving> {
-        self.team.doing(|| format!("{SAVING} of step {done}"));
+        let begun = Instant::now();
+        self.team.doing(|| saving(done));
         if let Some(before) = self.saved.filter(|before| self.config.keep > 0 && *before != done) {
             self.folder.keep_step(before)?;
         }
@@ -97,20 +133,26 @@ impl Training {
         let (waited, team) = (Arc::new(AtomicU64::new(0)), Arc::clone(&self.team));
         let so_far = Arc::clone(&waited);
         let state = self.trainer.lend(move || {
-            let start = Instant::now();
-            team.doing(|| format!("{SAVING} of step {done}"));
             // Nothing is ever sent: the other end goes away.
+            if is_read.try_recv() == Err(TryRecvError::Disconnected) {
+                return;
+            }
+            let start = Instant::now();
+            team.doing(|| saving(done));
             let _: Result<(), _> = is_read.recv();
             team.doing(|| format!("{WITH_OTHERS} at step {}", done + 1));
-            so_far.store(nanoseconds(start.elapsed()), Ordering::Relaxed);
+            so_far.fetch_add(nanoseconds(start.elapsed()), Ordering::Relaxed);
         });
         let checkpoint = Checkpoint { state, epoch: self.cursor.epoch as usize, args, mugs };
-        let (folder, keep) = (Arc::clone(&self.folder), self.config.keep);
-        let writer = Builder::new()
-            .name("checkpoint".into())
-            .spawn(move || write(checkpoint, reading, &folder, keep, epoch))
-            .context("cannot start the thread that writes the checkpoint")?;
-        Ok(Saving { done, steps, waited, writer })
+        let (folder, keep, writing) = (Arc::clone(&self.folder), self.config.keep, self.team.writing());
+        let write = move || {
+            let _writing = writing;
+            write(checkpoint, reading, &folder, keep, epoch)
+        };
+        let writer = Builder::new().name("checkpoint".into()).spawn(write);
+        let writer = writer.context("cannot start the thread that writes the checkpoint")?;
+        waited.fetch_add(nanoseconds(begun.elapsed()), Ordering::Relaxed);
+        Ok(Saving { done, steps, epoch, waited, writer: Some(writer) })
     }
 
     /// Where the run stands.
@@ -129,27 +171,26 @@ impl Training {
 
     /// Waits until the checkpoint under way is on the disk, if there is one.
     fn finish_saving(&mut self, reporter: &Reporter) -> Result<()> {
-        let Some(Saving { done, steps, waited, writer }) = self.saving.take() else { return Ok(()) };
-        self.team.doing(|| format!("{SAVING} of step {done}"));
+        let Some(mut under_way) = self.saving.take() else { return Ok(()) };
+        let done = under_way.done;
+        self.team.doing(|| saving(done));
         let start = Instant::now();
-        let ended = writer.join().unwrap_or_else(|_| Err(anyhow!("the thread that writes the checkpoint has ended")));
-        let Written { at, took } = ended.inspect_err(|_| self.unsaved += steps)?;
-        let waited = Duration::from_nanos(waited.load(Ordering::Relaxed)) + start.elapsed();
+        let Written { at, took, tidied } = under_way.join().inspect_err(|_| self.unsaved += under_way.steps)?;
+        let waited = Duration::from_nanos(under_way.waited.load(Ordering::Relaxed)) + start.elapsed();
         self.saved = Some(done);
         reporter.meters().checkpoint(at);
+        let (took, waited) = (took.as_secs_f64(), waited.as_secs_f64());
         tracing::debug!(
-            "the checkpoint of step {done} was on the disk after {:.3} s, {:.3} s of which training waited",
-            took.as_secs_f64(),
-            waited.as_secs_f64()
+            "the checkpoint of step {done} was on the disk after {took:.3} s, {waited:.3} s of which training waited"
         );
-        if self.team.world() > 1 && waited.as_secs_f64() > self.config.sync_timeout / 2.0 {
+        if self.team.world() > 1 && waited > self.config.sync_timeout / 2.0 {
             tracing::warn!(
-                "for the checkpoint of step {done} the other ranks waited {:.0} s: --sync_timeout {} leaves little room",
-                waited.as_secs_f64(),
+                "for the checkpoint of step {done} the other ranks waited {waited:.0} s: --sync_timeout {} leaves little \
+                 room",
                 self.config.sync_timeout
             );
         }
-        Ok(())
+        tidied
     }
 }
 
@@ -166,13 +207,15 @@ fn write(
     let written = checkpoint.write_beside(&folder.checkpoint())?;
     drop((checkpoint, reading));
     written.publish()?;
-    if let Some(epoch) = epoch {
-        folder.keep_epoch(epoch)?;
-    }
-    if keep > 0 {
-        folder.drop_steps(keep)?;
-    }
-    Ok(Written { at: SystemTime::now(), took: begun.elapsed() })
+    let (at, took) = (SystemTime::now(), begun.elapsed());
+    let named = epoch.map_or(Ok(()), |epoch| folder.keep_epoch(epoch));
+    let tidied = named.and_then(|()| if keep > 0 { folder.drop_steps(keep) } else { Ok(()) });
+    Ok(Written { at, took, tidied })
+}
+
+/// What a rank is doing that waits for a checkpoint, in words.
+fn saving(done: u64) -> String {
+    format!("writing the checkpoint of step {done}")
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
