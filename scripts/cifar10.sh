@@ -26,7 +26,7 @@ if [ -f "$source_" ]; then
     fi
 fi
 
-# The first pictures of each class by name: 1500 to learn from, 500 known ones and 200 to be asked about.
+# All 5000 pictures of each class to learn from; the first 500 by name are the known ones, and 200 of the others' are asked about.
 take() { # PART CLASS-PICTURES NAME
     [ -e "$dir/$3/manifest.json" ] && return
     say "packs $3: $2 pictures of each class of $1"
@@ -36,7 +36,7 @@ take() { # PART CLASS-PICTURES NAME
     (cd "$pictures/$1" && tar -cf - -T "$dir/$3.list") | tar -xf - -C "$dir/$3.pictures"
     "$bin/mugs-shard" pack "$dir/$3.pictures" "$dir/$3" --name "$3"
 }
-take train 1500 train
+take train 5000 train
 take train 500 known
 take test 200 asked
 
