@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# The training step in float32: ours and a PyTorch program, one after the other, and their ratio.
+# The training step: ours and a PyTorch program in float32, one after the other, and their ratio.
 #
 #   [ARCH=vit_small] [BATCH=4] benches/step.sh SET [STEPS]      SET = a shard set; medians of the steps after the first
+#   PRECISION=bf16 benches/step.sh SET                          ours multiplies in bfloat16, PyTorch in float32 still
 set -euo pipefail
 set_=$(realpath "$1")
 steps=${2:-5}
 arch=${ARCH:-vit_small}
 batch=${BATCH:-4}
+precision=${PRECISION:-fp32}
 cd "$(dirname "$0")/.."
 bin=${CARGO_TARGET_DIR:-target}/release
 python=${BENCH_PYTHON:-.libtorch/venv/bin/python}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 MUGS_LOG=mugs_pipeline=debug "$bin/mugs-pipeline" train --data_path "$set_" --output_dir "$work/run" --arch "$arch" \
-    --batch_size_per_gpu "$batch" --num_workers 1 --max_steps "$((steps + 1))" --metrics_addr off 2>"$work/log"
+    --batch_size_per_gpu "$batch" --precision "$precision" --num_workers 1 --max_steps "$((steps + 1))" --metrics_addr off 2>"$work/log"
 theirs=$("$python" benches/peers/step_torch.py --arch "$arch" --batch "$batch" --steps "$steps")
 tuned=$("$python" benches/peers/step_torch.py --arch "$arch" --batch "$batch" --steps "$steps" --tuned)
 python3 - "$work/log" "$theirs" "$tuned" <<'P'
