@@ -7,7 +7,7 @@ use super::ranks;
 use super::{StepError, StepInput, StepReport, Trainer};
 use crate::library;
 use crate::loss::Part;
-use crate::model::{DropPath, Outputs};
+use crate::model::{DropPath, Outputs, Precision};
 use crate::schedule::Rates;
 
 /// Large crops of each image that the student sees.
@@ -127,18 +127,17 @@ impl Trainer {
     }
 
     /// Which student crops go through the network together, so that only their activations are kept at a time: each
-    /// large crop, then either half of the local ones; of few images both large ones, then all local ones, since products
-    /// of few rows are slow. None stands for all: a BatchNorm must see them together.
+    /// large crop, then either half of the local ones. Both large ones, then all local ones, where products would have too
+    /// few rows, of few images, or where every part converts all weights first, in half precision, whose activations are
+    /// small. None stands for all: a BatchNorm must see them together.
     fn parts(&self, input: &StepInput) -> Vec<Option<Part>> {
         if self.student.params().buffers().next().is_some() {
             return vec![None];
         }
         let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
         let (all, middle) = (STUDENT_GLOBAL + local, STUDENT_GLOBAL + local.div_ceil(2));
-        let borders = match input.images() {
-            ..FEW_IMAGES => vec![0, STUDENT_GLOBAL, all],
-            _ => vec![0, 1, STUDENT_GLOBAL, middle, all],
-        };
+        let few = input.images() < FEW_IMAGES || self.precision != Precision::Fp32;
+        let borders = if few { vec![0, STUDENT_GLOBAL, all] } else { vec![0, 1, STUDENT_GLOBAL, middle, all] };
         let parts = borders.windows(2).filter(|border| border[0] < border[1]);
         parts.map(|border| Some(Part { first: border[0], count: border[1] - border[0], all })).collect()
     }
