@@ -136,8 +136,8 @@ impl Trainer {
         }
         let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
         let (all, middle) = (STUDENT_GLOBAL + local, STUDENT_GLOBAL + local.div_ceil(2));
-        let few = input.images() < FEW_IMAGES || self.precision != Precision::Fp32;
-        let borders = if few { vec![0, STUDENT_GLOBAL, all] } else { vec![0, 1, STUDENT_GLOBAL, middle, all] };
+        let two = input.images() < FEW_IMAGES || self.precision != Precision::Fp32;
+        let borders = if two { vec![0, STUDENT_GLOBAL, all] } else { vec![0, 1, STUDENT_GLOBAL, middle, all] };
         let parts = borders.windows(2).filter(|border| border[0] < border[1]);
         parts.map(|border| Some(Part { first: border[0], count: border[1] - border[0], all })).collect()
     }
