@@ -127,7 +127,7 @@ pub struct SmallRecipe {
 /// All small recipes.
 pub static SMALL_RECIPES: [SmallRecipe; 1] = [SmallRecipe {
     name: "cifar10_small",
-    about: "CIFAR-10 on two processors in 30 to 40 minutes, with --nproc 2: scripts/cifar10.sh packs it, trains and measures",
+    about: "CIFAR-10 on two processors in about 40 minutes, with --nproc 2: scripts/cifar10.sh packs it, trains and measures",
     options: include_str!("../../../examples/cifar10_small.toml"),
 }];
 
