@@ -1,6 +1,7 @@
 // Calls into Rust from the backward pass.
 #include "common.hpp"
 
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -71,6 +72,16 @@ char* mugs_hook_gradient(TensorPtr parameter, Callback callback, Release release
 
 char* mugs_set_gradient(TensorPtr parameter, TensorPtr gradient) {
   return guarded([&] { parameter->mutable_grad() = *gradient; });
+}
+
+char* mugs_gradients_by(TensorPtr output, TensorPtr gradient, TensorPtr const* inputs, size_t count,
+                        TensorPtr const* results) {
+  return guarded([&] {
+    std::vector<at::Tensor> by;
+    for (size_t i = 0; i < count; ++i) by.push_back(*inputs[i]);
+    auto found = torch::autograd::grad({*output}, by, {*gradient});
+    for (size_t i = 0; i < count; ++i) *results[i] = found[i];
+  });
 }
 
 char* mugs_unhook_gradient(TensorPtr parameter) {

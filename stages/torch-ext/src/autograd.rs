@@ -40,6 +40,27 @@ pub fn set_gradient(parameter: &Tensor, gradient: &Tensor) -> Result<(), String>
     native::error(unsafe { native::mugs_set_gradient(own.as_mut_ptr(), other.as_mut_ptr()) })
 }
 
+/// The gradients by `inputs` of a loss whose gradient by `output` is `gradient`. Uses up the graph between them, adds to no
+/// leaf's gradient and calls no hook.
+///
+/// # Errors
+/// An input takes no part in the output, shape or device of the gradient differ, or memory is short.
+pub fn gradients_by<const N: usize>(
+    inputs: [&Tensor; N],
+    output: &Tensor,
+    gradient: &Tensor,
+) -> Result<[Tensor; N], String> {
+    let (mut output, mut gradient) = (output.shallow_clone(), gradient.shallow_clone());
+    let mut own = inputs.map(Tensor::shallow_clone);
+    let mut found = [(); N].map(|()| Tensor::new());
+    let (from, to) = (own.each_mut().map(Tensor::as_mut_ptr), found.each_mut().map(Tensor::as_mut_ptr));
+    // SAFETY: all tensors are whole and outlive the call; both lists hold N of them.
+    native::error(unsafe {
+        native::mugs_gradients_by(output.as_mut_ptr(), gradient.as_mut_ptr(), from.as_ptr(), N, to.as_ptr())
+    })?;
+    Ok(found)
+}
+
 /// Removes a hook when it is dropped.
 #[derive(Debug)]
 pub struct Unhook {

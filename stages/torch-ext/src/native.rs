@@ -71,6 +71,13 @@ unsafe extern "C" {
         context: *mut c_void,
     ) -> *mut c_char;
     pub(crate) fn mugs_set_gradient(parameter: *mut C_tensor, gradient: *mut C_tensor) -> *mut c_char;
+    pub(crate) fn mugs_gradients_by(
+        output: *mut C_tensor,
+        gradient: *mut C_tensor,
+        inputs: *const *mut C_tensor,
+        count: usize,
+        results: *const *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn mugs_unhook_gradient(parameter: *mut C_tensor) -> *mut c_char;
     pub(crate) fn mugs_through(
         input: *mut C_tensor,

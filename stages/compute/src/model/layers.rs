@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor, with_grad};
 
+use super::gradients::{add, add_product, rows, sum_of_rows, through_graph};
 use super::init::Init;
 use super::params::Builder;
 use super::sync_norm;
@@ -42,6 +43,17 @@ impl Linear {
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(self.kind));
         x.to_kind(self.kind).linear(&self.weight.to_kind(self.kind), bias)
     }
+
+    /// For `x` `[…, inputs]` and the gradient `by_output` `[…, outputs]` of a loss by what became of it: adds to the
+    /// weights' gradients, and gives the gradient by `x`, of the kind it multiplies in. No graph is being recorded.
+    pub(super) fn back(&self, x: &Tensor, by_output: &Tensor) -> Result<Tensor, TchError> {
+        let [inputs, by_outputs] = [x, by_output].map(|tensor| rows(&tensor.to_kind(self.kind)));
+        add_product(&self.weight, &by_outputs, &inputs)?;
+        if let Some(bias) = &self.bias {
+            add(bias, &sum_of_rows(&by_outputs))?;
+        }
+        by_outputs.f_matmul(&self.weight.to_kind(self.kind))?.f_view_as(x)
+    }
 }
 
 /// Normalises the last dimension to mean 0 and variance 1, then scales and shifts each channel.
@@ -61,6 +73,22 @@ impl LayerNorm {
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let width = self.weight.size();
         x.to_kind(Kind::Float).layer_norm(width, Some(&self.weight), Some(&self.bias), LAYER_NORM_EPSILON, false)
+    }
+
+    /// [`forward`](Self::forward) with a graph of its own, from `x` as a leaf: that leaf and the result.
+    pub(super) fn again(&self, x: &Tensor) -> (Tensor, Tensor) {
+        let input = x.detach().set_requires_grad(true);
+        let normed = with_grad(|| self.forward(&input));
+        (input, normed)
+    }
+
+    /// For what [`again`](Self::again) gave and the gradient of a loss by the result: adds to the weights' gradients, and
+    /// gives the gradient by `x`, float32.
+    pub(super) fn back(&self, input: &Tensor, normed: &Tensor, by_normed: &Tensor) -> Result<Tensor, TchError> {
+        let [by_input, by_weight, by_bias] = through_graph([input, &self.weight, &self.bias], normed, by_normed)?;
+        add(&self.weight, &by_weight)?;
+        add(&self.bias, &by_bias)?;
+        Ok(by_input)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The student and the teacher: a backbone and three heads.
 
 mod config;
+mod gradients;
 mod heads;
 mod init;
 mod last_layer;
@@ -52,11 +53,22 @@ pub struct Outputs {
     pub group: Option<Tensor>,
     /// Where the logits have no graph because the last layer's backward pass is by hand: what it needs.
     pub last_layer: Option<LastLayerCall>,
-    /// Where activations are computed once more: what [`Network::back`] needs. The graph begins at the blocks' outputs.
+    /// Where the graph begins at the blocks' outputs: what [`Network::back`] needs.
     pub kept: Vec<Kept>,
     /// Mean patch tokens of the large crops, what a memory is filled with: `[large rows, D]`, never with a gradient. No
     /// rows where there are no large crops.
     pub patch_mean: Tensor,
+}
+
+/// Equally sized crops on their way through a student in training.
+#[derive(Debug)]
+pub struct CropSet {
+    /// Normalised float32 pixels, `[n·B, 3, S, S]`, crop first, then image.
+    pub pixels: Tensor,
+    /// Whether they are large ones.
+    pub large: bool,
+    /// The number of the first one among all crops of the student, which stochastic depth is drawn for.
+    pub first: usize,
 }
 
 /// A backbone with the heads that the configuration asks for.
@@ -143,57 +155,49 @@ impl Network {
         drop_path: &DropPath<'_>,
     ) -> Outputs {
         let _no_grad = (self.role == Role::Teacher).then(no_grad_guard);
-        let mut kept = Vec::new();
-        let tokens = self.tokens(global, drop_path, 0, &mut kept);
+        let tokens = self.backbone.tokens_of_crops(global, drop_path, 0);
         let patch_mean = {
             let _no_grad = no_grad_guard();
             self.backbone.patch_mean(&tokens)
         };
         let mut features = vec![self.features(&tokens, memory)];
         if let Some(local) = local {
-            let tokens = self.tokens(local, drop_path, drop_path.crops_in(global.size()[0]), &mut kept);
+            let tokens = self.backbone.tokens_of_crops(local, drop_path, drop_path.crops_in(global.size()[0]));
             features.push(self.features(&tokens, memory));
         }
-        self.heads(&features, patch_mean, kept, self.role == Role::Teacher)
+        self.heads(&features, patch_mean, self.role == Role::Teacher)
     }
 
-    /// The outputs for equally sized crops `[n·B, 3, s, s]` alone, `large` ones or local ones, whose first has the number
-    /// `first` among all crops that stochastic depth is drawn for. The last layer's backward pass is by hand.
-    pub fn forward_crops(
-        &self,
-        crops: &Tensor,
-        large: bool,
-        first: usize,
-        memory: Option<&Memory>,
-        drop_path: &DropPath<'_>,
-    ) -> Outputs {
-        let _no_grad = (self.role == Role::Teacher).then(no_grad_guard);
-        let mut kept = Vec::new();
-        let tokens = self.tokens(crops, drop_path, first, &mut kept);
-        let features = self.features(&tokens, memory);
+    /// The same outputs for the training of a student, whose backward pass is by hand where that is cheaper: that of the
+    /// last layer in the losses, that of the blocks in [`back`](Self::back), which `kept` is for.
+    pub fn run(&self, crops: &[CropSet], memory: Option<&Memory>, drop_path: &DropPath<'_>) -> Outputs {
+        let run = |set: &CropSet| self.backbone.run(&set.pixels, drop_path, set.first, self.recomputes);
+        let kept: Vec<Kept> = crops.iter().map(run).collect();
+        let features: Vec<_> = kept.iter().map(|kept| self.features(kept.tokens(), memory)).collect();
         let patch_mean = {
             let _no_grad = no_grad_guard();
-            if large { self.backbone.patch_mean(&tokens) } else { features.class_token.narrow(0, 0, 0) }
+            let large = crops.iter().zip(&kept).find(|(set, _)| set.large);
+            match (large, features.first()) {
+                (Some((_, kept)), _) => self.backbone.patch_mean(kept.tokens()),
+                (None, Some(first)) => first.class_token.narrow(0, 0, 0),
+                (None, None) => Tensor::new(),
+            }
         };
-        self.heads(&[features], patch_mean, kept, true)
+        Outputs { kept, ..self.heads(&features, patch_mean, true) }
     }
 
-    /// The rest of the backward pass of a loss on outputs with `kept` tokens, with the forward pass's `drop_path`.
+    /// The rest of the backward pass of a loss on outputs with `kept` tokens, with the forward pass's `drop_path`. Calls
+    /// `whole` with the number of a block of the backbone as soon as its gradients are whole.
     ///
     /// # Errors
-    /// The library that computes gave up, for example for want of memory.
-    pub fn back(&self, kept: Vec<Kept>, drop_path: &DropPath<'_>) -> Result<(), TchError> {
-        kept.into_iter().try_for_each(|kept| self.backbone.back(kept, drop_path))
-    }
-
-    fn tokens(&self, crops: &Tensor, drop_path: &DropPath<'_>, first: usize, kept: &mut Vec<Kept>) -> Tensor {
-        if !self.recomputes {
-            return self.backbone.tokens_of_crops(crops, drop_path, first);
-        }
-        let of_crops = self.backbone.keep(crops, drop_path, first);
-        let tokens = of_crops.tokens().shallow_clone();
-        kept.push(of_crops);
-        tokens
+    /// The library that computes gave up, for example for want of memory; or what `whole` says.
+    pub fn back<E: From<TchError>>(
+        &self,
+        kept: Vec<Kept>,
+        drop_path: &DropPath<'_>,
+        whole: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.backbone.back(kept, drop_path, whole)
     }
 
     fn features(&self, tokens: &Tensor, memory: Option<&Memory>) -> Features {
@@ -214,7 +218,7 @@ impl Network {
     }
 
     /// `by_hand`: no graph beyond the group head's unit vectors.
-    fn heads(&self, features: &[Features], patch_mean: Tensor, kept: Vec<Kept>, by_hand: bool) -> Outputs {
+    fn heads(&self, features: &[Features], patch_mean: Tensor, by_hand: bool) -> Outputs {
         let class_tokens: Vec<_> = features.iter().map(|features| &features.class_token).collect();
         let class_tokens = Tensor::cat(&class_tokens, 0);
         let relations: Vec<_> = features.iter().filter_map(|features| features.relation.as_ref()).collect();
@@ -226,7 +230,7 @@ impl Network {
             group: last_layer.as_ref().map(|call| call.logits.shallow_clone()).or_else(whole),
             last_layer: last_layer.filter(|_| self.role == Role::Student),
             patch_mean,
-            kept,
+            kept: Vec::new(),
         }
     }
 }

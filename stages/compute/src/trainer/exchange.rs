@@ -2,7 +2,8 @@
 //!
 //! The first step finds out which parameters have gradients. From then on these lie in buckets, so that nothing is
 //! copied; a gradient larger than a bucket goes by itself. In the last backward pass of a step each bucket sets out as
-//! soon as its gradients are whole and those before it have gone: the order is the same on all ranks.
+//! soon as its gradients are whole and those before it have gone: the order is the same on all ranks. Hooks tell of
+//! gradients that automatic differentiation brings, the trainer of those made by hand.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -69,6 +70,16 @@ impl Exchange {
         let mut buckets = locked(buckets);
         buckets.open = true;
         by_hand.iter().try_for_each(|(parameter, gradient)| buckets.whole(*parameter, gradient))
+    }
+
+    /// Says that the gradients of a block of the backbone are whole, which were made by hand.
+    pub(super) fn whole_block(&self, optimizer: &Optimizer, block: usize) -> Result<(), CollectiveError> {
+        let Some(buckets) = &self.buckets else { return Ok(()) };
+        let (mut buckets, prefix) = (locked(buckets), format!("backbone.blocks.{block}."));
+        let parameters = optimizer.names().zip(optimizer.parameters()).enumerate();
+        // The last one first, as they lie in their rows.
+        let own: Vec<_> = parameters.filter(|(_, (name, _))| name.starts_with(&prefix)).collect();
+        own.into_iter().rev().try_for_each(|(number, (_, parameter))| buckets.whole(number, &parameter.grad()))
     }
 
     /// Makes `gradients`, in the optimiser's order and undefined where there is none, the means over all ranks, in place.
@@ -147,7 +158,7 @@ impl Buckets {
 
     fn finish(&mut self, gradients: &[Tensor]) -> Result<(), CollectiveError> {
         self.open = false;
-        // What the passes did not bring in time, as in the first step or where activations were computed once more.
+        // What the passes did not bring in time, as in the first step.
         for bucket in &mut self.list[self.next..] {
             let own = bucket.members[0];
             bucket.missing = 0;

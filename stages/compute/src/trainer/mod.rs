@@ -62,8 +62,6 @@ pub struct Trainer {
     gradients: Gradients,
     /// With fp16 alone.
     scaler: Option<LossScaler>,
-    /// What the networks multiply in.
-    precision: Precision,
     optimizer: Optimizer,
     average: Average,
     /// With several ranks.
@@ -113,7 +111,6 @@ impl Trainer {
                 .mended(model.mends),
             gradients: Gradients::new(),
             scaler: (model.precision == Precision::Fp16).then(LossScaler::default),
-            precision: model.precision,
             average: Average::new(&teacher, &student),
             exchange: None,
             target_entropy: None,

@@ -1,20 +1,33 @@
 //! The forward and backward passes of a step.
 
-use tch::{Tensor, no_grad_guard};
+use tch::{TchError, Tensor, no_grad_guard};
 
 use super::gathered::Gathered;
 use super::ranks;
 use super::{StepError, StepInput, StepReport, Trainer};
+use crate::collective::CollectiveError;
 use crate::library;
 use crate::loss::Part;
-use crate::model::{DropPath, Outputs, Precision};
+use crate::model::{CropSet, DropPath, Outputs};
 use crate::schedule::Rates;
 
 /// Large crops of each image that the student sees.
 const STUDENT_GLOBAL: usize = 2;
 
 /// Below so many images, a large crop of each has too few tokens to keep a processor busy.
-const FEW_IMAGES: i64 = 3;
+const FEW_IMAGES: i64 = 8;
+
+/// Why the blocks' backward pass ended early.
+enum Stopped {
+    Torch(TchError),
+    Ranks(CollectiveError),
+}
+
+impl From<TchError> for Stopped {
+    fn from(error: TchError) -> Stopped {
+        Stopped::Torch(error)
+    }
+}
 
 /// Gradients in the optimiser's order, undefined where a parameter has none, and the norms of those that are defined. All
 /// are finite. After an overflow there are none.
@@ -56,17 +69,25 @@ impl Trainer {
                 means.get_or_insert_with(|| student.patch_mean.shallow_clone());
                 let kept = std::mem::take(&mut student.kept);
                 drop(student);
-                // Gradients that activations are computed once more for are not whole after the first backward pass.
-                let exchange = self.exchange.as_ref().filter(|_| last && kept.is_empty());
-                let failed = |error| StepError::Backward { step: input.step, message: library::message(&error) };
+                let exchange = self.exchange.as_ref().filter(|_| last);
+                let failed = |stopped| match stopped {
+                    Stopped::Torch(error) => {
+                        StepError::Backward { step: input.step, message: library::message(&error) }
+                    }
+                    Stopped::Ranks(source) => StepError::Ranks { step: input.step, source },
+                };
                 let total = self.gradients.prepare(terms, &self.student, factor);
                 if let Some(exchange) = exchange {
                     let by_hand = self.gradients.by_hand(&self.student, &self.optimizer);
-                    exchange.begin_last(&by_hand).map_err(|source| StepError::Ranks { step: input.step, source })?;
+                    exchange.begin_last(&by_hand).map_err(Stopped::Ranks).map_err(failed)?;
                 }
-                total.f_backward().map_err(failed)?;
+                total.f_backward().map_err(Stopped::Torch).map_err(failed)?;
                 drop(total);
-                self.student.back(kept, &drop_path).map_err(failed)?;
+                let whole = |block| match exchange {
+                    Some(exchange) => exchange.whole_block(&self.optimizer, block).map_err(Stopped::Ranks),
+                    None => Ok(()),
+                };
+                self.student.back(kept, &drop_path, whole).map_err(failed)?;
             }
             reports.push(StepReport::sum(&shares));
             let entropy = self.losses.target_entropy(&teacher, rates.teacher_temp);
@@ -128,16 +149,14 @@ impl Trainer {
 
     /// Which student crops go through the network together, so that only their activations are kept at a time: each
     /// large crop, then either half of the local ones. Both large ones, then all local ones, where products would have too
-    /// few rows, of few images, or where every part converts all weights first, in half precision, whose activations are
-    /// small. None stands for all: a BatchNorm must see them together.
+    /// few rows, of few images. None stands for all: a BatchNorm must see them together.
     fn parts(&self, input: &StepInput) -> Vec<Option<Part>> {
         if self.student.params().buffers().next().is_some() {
             return vec![None];
         }
         let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
         let (all, middle) = (STUDENT_GLOBAL + local, STUDENT_GLOBAL + local.div_ceil(2));
-        let two = input.images() < FEW_IMAGES || self.precision != Precision::Fp32;
-        let borders = if two { vec![0, STUDENT_GLOBAL, all] } else { vec![0, 1, STUDENT_GLOBAL, middle, all] };
+        let borders = if input.images() < FEW_IMAGES { vec![0, STUDENT_GLOBAL, all] } else { vec![0, 1, STUDENT_GLOBAL, middle, all] };
         let parts = borders.windows(2).filter(|border| border[0] < border[1]);
         parts.map(|border| Some(Part { first: border[0], count: border[1] - border[0], all })).collect()
     }
@@ -148,19 +167,25 @@ impl Trainer {
 
     fn forward_student(&self, input: &StepInput, part: Option<Part>, drop_path: &DropPath<'_>) -> Outputs {
         let memory = self.memories.as_ref().map(|[student, _]| student);
-        let on_device = |crops: Tensor| crops.to_device(self.device);
-        let Some(Part { first, count, .. }) = part else {
-            let local = input.local.as_ref().map(|local| local.to_device(self.device));
-            return self.student.forward(&on_device(input.of_student()), local.as_ref(), memory, drop_path);
+        let set = |crops: &Tensor, large, first| CropSet { pixels: crops.to_device(self.device), large, first };
+        let sets = match part {
+            None => {
+                let local = input.local.as_ref().map(|local| set(local, false, STUDENT_GLOBAL));
+                std::iter::once(set(&input.of_student(), true, 0)).chain(local).collect()
+            }
+            Some(Part { first, count, .. }) => {
+                let rows = |crops: &Tensor, skipped: usize| {
+                    crops.narrow(0, skipped as i64 * input.images(), count as i64 * input.images())
+                };
+                match &input.local {
+                    Some(local) if first >= STUDENT_GLOBAL => {
+                        vec![set(&rows(local, first - STUDENT_GLOBAL), false, first)]
+                    }
+                    _ => vec![set(&rows(&input.of_student(), first), true, first)],
+                }
+            }
         };
-        let rows = |crops: &Tensor, first: usize| {
-            on_device(crops.narrow(0, first as i64 * input.images(), count as i64 * input.images()))
-        };
-        let crops = match &input.local {
-            Some(local) if first >= STUDENT_GLOBAL => rows(local, first - STUDENT_GLOBAL),
-            _ => rows(&input.of_student(), first),
-        };
-        self.student.forward_crops(&crops, first < STUDENT_GLOBAL, first, memory, drop_path)
+        self.student.run(&sets, memory, drop_path)
     }
 }
 

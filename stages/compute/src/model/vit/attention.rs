@@ -1,11 +1,25 @@
 //! Multi-head self-attention.
 
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor, with_grad};
 
 use crate::model::ModelConfig;
+use crate::model::gradients::through_graph;
 use crate::model::init::Init;
 use crate::model::layers::Linear;
 use crate::model::params::Builder;
+
+/// What the values of each sample's tokens become, mixed by the likeness of queries and keys, `[N, heads, T, D / heads]`.
+fn mix([query, key, value]: &[Tensor; 3]) -> Tensor {
+    Tensor::scaled_dot_product_attention(query, key, value, None::<&Tensor>, 0.0, false, None, false)
+}
+
+/// What [`Attention::back`] needs of a forward pass.
+#[derive(Debug)]
+pub(super) struct Mixed {
+    /// Query, key and value, leaves of the graph.
+    from: [Tensor; 3],
+    mixed: Tensor,
+}
 
 /// Self-attention over the tokens of each sample.
 #[derive(Debug)]
@@ -27,10 +41,31 @@ impl Attention {
 
     /// Tokens `[N, T, D]` to the same shape.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        let [query, key, value] = self.query_key_value(x);
-        let no_mask = None::<&Tensor>;
-        let mixed = Tensor::scaled_dot_product_attention(&query, &key, &value, no_mask, 0.0, false, None, false);
+        let mixed = mix(&self.query_key_value(x));
         self.proj.forward(&mixed.transpose(1, 2).reshape_as(x))
+    }
+
+    /// [`forward`](Self::forward) without a graph but that of the mixing itself, with what [`back`](Self::back) needs.
+    pub(super) fn run(&self, x: &Tensor) -> (Tensor, Mixed) {
+        let from = self.query_key_value(x).map(|part| part.detach().set_requires_grad(true));
+        let mixed = with_grad(|| mix(&from));
+        let output = self.proj.forward(&mixed.detach().transpose(1, 2).reshape_as(x));
+        (output, Mixed { from, mixed })
+    }
+
+    /// For the gradient `[N, T, D]` of a loss by what [`run`](Self::run) gave for `x`: adds to the weights' gradients, and
+    /// gives the gradient by `x`. No graph is being recorded.
+    pub(super) fn back(&self, x: &Tensor, mixed: Mixed, by_output: &Tensor) -> Result<Tensor, TchError> {
+        let Mixed { from: [query, key, value], mixed } = mixed;
+        let (samples, tokens, width) = (x.size()[0], x.size()[1], x.size()[2]);
+        let by_mixed = self.proj.back(&mixed.detach().transpose(1, 2).reshape_as(x), by_output)?;
+        let by_mixed = by_mixed.view([samples, tokens, self.heads, -1]).transpose(1, 2);
+        let parts = through_graph([&query, &key, &value], &mixed, &by_mixed)?;
+        let whole = Tensor::f_empty([samples, tokens, 3, self.heads, width / self.heads], (mixed.kind(), mixed.device()))?;
+        for (place, part) in parts.iter().enumerate() {
+            whole.select(2, place as i64).f_copy_(&part.transpose(1, 2))?;
+        }
+        self.qkv.back(x, &whole.view([samples, tokens, 3 * width]))
     }
 
     /// The attention weights themselves, `[N, heads, T, T]`: query, then key; rows sum to 1.
@@ -40,7 +75,7 @@ impl Attention {
         (query.matmul(&key.transpose(-2, -1)) * scale).softmax(-1, Kind::Float)
     }
 
-    /// Three tensors `[N, heads, T, D / heads]`, views of one.
+    /// Query, key and value, `[N, heads, T, D / heads]` each, views of one tensor.
     fn query_key_value(&self, x: &Tensor) -> [Tensor; 3] {
         let (samples, tokens, width) = (x.size()[0], x.size()[1], x.size()[2]);
         let split = [samples, tokens, 3, self.heads, width / self.heads];

@@ -12,15 +12,15 @@ use crate::model::params::Builder;
 /// Pre-norm attention, then a pre-norm MLP, each added to what goes in.
 #[derive(Debug)]
 pub struct Block {
-    norm1: LayerNorm,
-    attention: Attention,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
+    pub(super) norm1: LayerNorm,
+    pub(super) attention: Attention,
+    pub(super) norm2: LayerNorm,
+    pub(super) fc1: Linear,
+    pub(super) fc2: Linear,
     /// Its number, for the address of stochastic depth's draws.
-    index: usize,
+    pub(super) index: usize,
     /// The share of samples that skip a branch in training.
-    drop_rate: f64,
+    pub(super) drop_rate: f64,
 }
 
 impl Block {

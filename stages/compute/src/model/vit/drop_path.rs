@@ -3,7 +3,7 @@
 //! G. Huang et al.: "Deep networks with stochastic depth", ECCV 2016.
 
 use mugs_random::{Address, Draws, derive};
-use tch::Tensor;
+use tch::{Kind, TchError, Tensor};
 
 /// Which of a block's two residual branches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +87,75 @@ pub(in crate::model) struct Crops<'a> {
 impl Crops<'_> {
     /// What each of `samples` branch outputs is multiplied by, `[samples]` float32; none if all are kept as they are.
     pub(super) fn factors(&self, site: Site, rate: f64, samples: i64) -> Option<Tensor> {
+        self.drawn(site, rate, samples).map(|factors| Tensor::from_slice(&factors))
+    }
+
+    fn drawn(&self, site: Site, rate: f64, samples: i64) -> Option<Vec<f32>> {
         let (images, draw) = self.drop_path.draws.as_ref().filter(|_| rate > 0.0)?;
         let crop_and_image = (0..samples as usize).map(|row| (self.first + row / images, row % images));
         let factor = |(crop, image)| DropPath::factor(draw(site, crop, image), rate);
-        Some(Tensor::from_slice(&crop_and_image.map(factor).collect::<Vec<f32>>()))
+        Some(crop_and_image.map(factor).collect())
+    }
+}
+
+/// Which samples of a batch take a branch. Of a kept sample the branch's output is multiplied by 1/(1 − rate), which is
+/// what [`Crops::factors`] has it multiplied by too.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Their numbers, `[taken]` int64; none stands for all of the samples.
+    rows: Option<Tensor>,
+    /// 1 where no sample may skip the branch.
+    factor: f32,
+}
+
+impl Crops<'_> {
+    /// Who of `samples` `[N, …]` takes the branch at `site`.
+    pub(super) fn taken(&self, site: Site, rate: f64, samples: &Tensor) -> Taken {
+        let Some(factors) = self.drawn(site, rate, samples.size()[0]) else { return Taken { rows: None, factor: 1.0 } };
+        let rows: Vec<i64> = (0..).zip(&factors).filter(|(_, factor)| **factor > 0.0).map(|(row, _)| row).collect();
+        let all = rows.len() == factors.len();
+        let rows = (!all).then(|| Tensor::from_slice(&rows).to_device(samples.device()));
+        Taken { rows, factor: factors.into_iter().fold(0.0, f32::max) }
+    }
+}
+
+impl Taken {
+    /// Those of `samples` `[N, …]` that take the branch, none if nobody does.
+    pub(super) fn of(&self, samples: &Tensor) -> Option<Tensor> {
+        match &self.rows {
+            None => Some(samples.shallow_clone()),
+            Some(rows) if rows.numel() == 0 => None,
+            Some(rows) => Some(samples.index_select(0, rows)),
+        }
+    }
+
+    /// The float32 `samples` `[N, …]`, to which the branch's `output` for those that take it is added.
+    pub(super) fn add(&self, samples: &Tensor, output: Option<Tensor>) -> Tensor {
+        let Some(output) = output else { return samples.shallow_clone() };
+        let scaled = if self.factor == 1.0 { output } else { output.to_kind(Kind::Float) * f64::from(self.factor) };
+        match &self.rows {
+            None => samples + scaled,
+            Some(rows) => samples.index_add(0, rows, &scaled),
+        }
+    }
+
+    /// The gradient by the branch's output, for that by the sum, `gradient` `[N, …]`.
+    pub(super) fn by_output(&self, gradient: &Tensor) -> Tensor {
+        let of_taken = self.rows.as_ref().map(|rows| gradient.index_select(0, rows));
+        match (of_taken, self.factor == 1.0) {
+            (None, true) => gradient.shallow_clone(),
+            (None, false) => gradient * f64::from(self.factor),
+            (Some(own), _) => own * f64::from(self.factor),
+        }
+    }
+
+    /// Adds the gradient by those that take the branch to that by all of them.
+    pub(super) fn add_in_place(&self, gradient: &mut Tensor, by_taken: &Tensor) -> Result<(), TchError> {
+        match &self.rows {
+            None => gradient.f_add_(by_taken),
+            Some(rows) => gradient.f_index_add_(0, rows, by_taken),
+        }
+        .map(drop)
     }
 }
 

@@ -6,11 +6,12 @@
 mod attention;
 mod backbone;
 mod block;
+mod by_hand;
 mod drop_path;
 mod embed;
-mod recompute;
+mod kept;
 
 pub use backbone::Backbone;
 pub use block::Block;
 pub use drop_path::{Branch, DropPath, Site};
-pub use recompute::Kept;
+pub use kept::Kept;

@@ -1,0 +1,43 @@
+//! Backward passes by hand: where the gradients of parameters add up, and what layers share.
+
+use mugs_torch_ext::{gradients_by, set_gradient};
+use tch::{Kind, TchError, Tensor};
+
+/// Adds to the gradient of a leaf, in place where there is one.
+pub(super) fn add(parameter: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
+    let mut sum = parameter.grad();
+    if sum.defined() {
+        sum.f_add_(gradient).map(drop)
+    } else {
+        set_gradient(parameter, &gradient.to_kind(parameter.kind())).map_err(TchError::Torch)
+    }
+}
+
+/// Adds `left`ᵀ `right` to the gradient `[m, n]` of a leaf, for `left` `[rows, m]` and `right` `[rows, n]`. Of the sum's
+/// own kind the product never exists.
+pub(super) fn add_product(parameter: &Tensor, left: &Tensor, right: &Tensor) -> Result<(), TchError> {
+    let mut sum = parameter.grad();
+    if sum.defined() && sum.kind() == left.kind() {
+        return sum.f_addmm_(&left.tr(), right).map(drop);
+    }
+    add(parameter, &left.tr().f_matmul(right)?)
+}
+
+/// The gradients by `inputs` of a loss whose gradient by `output` is `gradient`, through the graph between them.
+pub(super) fn through_graph<const N: usize>(
+    inputs: [&Tensor; N],
+    output: &Tensor,
+    gradient: &Tensor,
+) -> Result<[Tensor; N], TchError> {
+    gradients_by(inputs, output, &gradient.to_kind(output.kind())).map_err(TchError::Torch)
+}
+
+/// `[…, width]` as `[rows, width]`.
+pub(super) fn rows(x: &Tensor) -> Tensor {
+    x.reshape([-1, x.size().last().copied().unwrap_or(1)])
+}
+
+/// The sum of rows `[rows, width]`, `[width]` float32.
+pub(super) fn sum_of_rows(x: &Tensor) -> Tensor {
+    x.sum_dim_intlist([0].as_slice(), false, Kind::Float)
+}
