@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mugs_torch_ext::{Address, Gloo, GlooError, TcpStore, hook_gradient, set_gradient, through};
+use mugs_torch_ext::{Address, Gloo, GlooError, TcpStore, gradients_by, hook_gradient, set_gradient, through};
 use tch::{Device, Kind, Tensor};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -181,4 +181,28 @@ fn gradients_add_up_where_they_were_put() {
     assert_eq!(Vec::<f32>::try_from(&flat).unwrap(), [0.0, 6.0, 6.0]);
     let error = set_gradient(&parameter, &flat).unwrap_err();
     assert_eq!(error, "a gradient of shape [3] is none of [2]");
+}
+
+#[test]
+fn gradients_of_a_part_of_a_graph_leave_the_leaves_alone() {
+    let [x, y] = [[1_f32, 2.0], [3.0, 5.0]].map(|values| Tensor::from_slice(&values).set_requires_grad(true));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let _hook = hook_gradient(&x, move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    });
+    let product = &x * &y;
+    let gradient = Tensor::from_slice(&[10_f32, 1.0]);
+    let [by_x, by_y] = gradients_by([&x, &y], &product, &gradient).unwrap();
+    let values = |tensor: &Tensor| Vec::<f32>::try_from(tensor).unwrap();
+    assert_eq!([values(&by_x), values(&by_y)], [[30.0, 5.0], [10.0, 2.0]]);
+    assert!(!x.grad().defined() && !y.grad().defined() && calls.load(Ordering::Relaxed) == 0);
+
+    // The graph is used up; another input has no part in it; a gradient of another shape fits nothing.
+    assert!(gradients_by([&x], &product, &gradient).is_err());
+    let error = gradients_by([&y], &(&x * 2.0), &gradient).unwrap_err();
+    assert!(error.contains("to not have been used in the graph"), "{error}");
+    let error = gradients_by([&x], &(&x * 2.0), &Tensor::from_slice(&[1_f32])).unwrap_err();
+    assert!(error.contains("shape"), "{error}");
 }

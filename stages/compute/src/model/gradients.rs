@@ -1,7 +1,7 @@
 //! Backward passes by hand: where the gradients of parameters add up, and what layers share.
 
 use mugs_torch_ext::{gradients_by, set_gradient};
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 /// Adds to the gradient of a leaf, in place where there is one.
 pub(super) fn add(parameter: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
@@ -37,7 +37,7 @@ pub(super) fn rows(x: &Tensor) -> Tensor {
     x.reshape([-1, x.size().last().copied().unwrap_or(1)])
 }
 
-/// The sum of rows `[rows, width]`, `[width]` float32.
+/// The sum of rows `[rows, width]`, `[width]`.
 pub(super) fn sum_of_rows(x: &Tensor) -> Tensor {
-    x.sum_dim_intlist([0].as_slice(), false, Kind::Float)
+    x.sum_dim_intlist([0].as_slice(), false, None)
 }

@@ -8,6 +8,7 @@ mod accumulate;
 mod common;
 mod group;
 mod groups;
+mod overlap;
 mod mends;
 mod precision;
 mod published;

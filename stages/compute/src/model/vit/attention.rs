@@ -1,6 +1,6 @@
 //! Multi-head self-attention.
 
-use tch::{Kind, TchError, Tensor, with_grad};
+use tch::{Device, Kind, TchError, Tensor, with_grad};
 
 use crate::model::ModelConfig;
 use crate::model::gradients::through_graph;
@@ -61,7 +61,7 @@ impl Attention {
         let by_mixed = self.proj.back(&mixed.detach().transpose(1, 2).reshape_as(x), by_output)?;
         let by_mixed = by_mixed.view([samples, tokens, self.heads, -1]).transpose(1, 2);
         let parts = through_graph([&query, &key, &value], &mixed, &by_mixed)?;
-        let whole = Tensor::f_empty([samples, tokens, 3, self.heads, width / self.heads], (mixed.kind(), mixed.device()))?;
+        let whole = Tensor::f_empty([samples, tokens, 3, self.heads, width / self.heads], (by_mixed.kind(), by_mixed.device()))?;
         for (place, part) in parts.iter().enumerate() {
             whole.select(2, place as i64).f_copy_(&part.transpose(1, 2))?;
         }
@@ -79,7 +79,10 @@ impl Attention {
     fn query_key_value(&self, x: &Tensor) -> [Tensor; 3] {
         let (samples, tokens, width) = (x.size()[0], x.size()[1], x.size()[2]);
         let split = [samples, tokens, 3, self.heads, width / self.heads];
-        let qkv = self.qkv.forward(x).reshape(split).permute([2, 0, 3, 1, 4]);
+        let qkv = self.qkv.forward(x);
+        // On a CPU libtorch's backward pass of this kernel takes up to ten times as long in bfloat16 as in float32.
+        let qkv = if qkv.device() == Device::Cpu { qkv.to_kind(Kind::Float) } else { qkv };
+        let qkv = qkv.reshape(split).permute([2, 0, 3, 1, 4]);
         [0, 1, 2].map(|part| qkv.select(0, part))
     }
 }

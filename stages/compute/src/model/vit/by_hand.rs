@@ -63,3 +63,78 @@ impl Block {
         Ok(gradient)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, no_grad};
+
+    use super::*;
+    use crate::model::params::{Builder, Params};
+    use crate::model::vit::DropPath;
+    use crate::model::{Arch, Init, ModelConfig, Source};
+
+    const SAMPLES: i64 = 6;
+
+    fn block(drop_rate: f64) -> (Params, Block) {
+        let config = ModelConfig { embed_dim: 12, num_heads: 3, ..ModelConfig::new(Arch::VitTiny) };
+        let mut params = Params::default();
+        let builder = Builder::new(&mut params, true, Source::seeded(7, Device::Cpu), Kind::Float);
+        let block = Block::new(builder, &config, 3, drop_rate);
+        // Biases start at 0 and norms at 1 and 0, where a fault could hide.
+        no_grad(|| {
+            for param in &params {
+                param.tensor.shallow_clone().copy_(&(random(&param.name, &param.tensor.size()) * 0.3));
+            }
+        });
+        (params, block)
+    }
+
+    fn random(name: &str, shape: &[i64]) -> Tensor {
+        Source::seeded(1, Device::Cpu).tensor(name, shape, Init::Normal)
+    }
+
+    fn close(found: &Tensor, expected: &Tensor, what: &str) {
+        let scale = expected.abs().max().double_value(&[]).max(1.0);
+        let difference = (found - expected).abs().max().double_value(&[]) / scale;
+        assert!(difference < 5e-6, "{what}: {difference:e}");
+    }
+
+    /// `rounds` passes both ways, compared with automatic differentiation: the result, and all gradients.
+    fn compare(drop_rate: f64, draw: impl Fn(Branch, usize) -> f32 + Copy, rounds: usize, what: &str) {
+        let (x, by_output) = (random("x", &[SAMPLES, 5, 12]), random("gradient", &[SAMPLES, 5, 12]));
+        let drop_path = DropPath::from_draws(2, |site, crop, image| draw(site.branch, 2 * crop + image));
+        let crops = drop_path.starting_at(0);
+        let ((expected, defined), (found, block)) = (block(drop_rate), block(drop_rate));
+        let leaf = x.copy().set_requires_grad(true);
+        for _ in 0..rounds {
+            (defined.forward(&leaf, &crops) * &by_output).sum(None).backward();
+        }
+        no_grad(|| {
+            for _ in 0..rounds {
+                let (output, trace) = block.run(&x, &crops);
+                close(&output, &defined.forward(&x, &crops), &format!("{what}: output"));
+                let by_x = block.back(&x, trace, by_output.copy()).unwrap();
+                close(&(by_x * rounds as f64), &leaf.grad(), &format!("{what}: input"));
+            }
+        });
+        for (found, expected) in found.iter().zip(&expected) {
+            let gradient = found.tensor.grad();
+            assert!(gradient.defined() || expected.tensor.grad().abs().max().double_value(&[]) == 0.0);
+            if gradient.defined() {
+                close(&gradient, &expected.tensor.grad(), &format!("{what}: {}", found.name));
+            }
+        }
+    }
+
+    #[test]
+    fn both_passes_are_those_of_automatic_differentiation() {
+        compare(0.0, |_, _| 0.0, 1, "no stochastic depth");
+        compare(0.0, |_, _| 0.0, 3, "sums of three");
+        // A sample takes a branch where 1 − rate + draw is 1 or more.
+        compare(0.25, |_, _| 0.5, 2, "all take both");
+        compare(0.25, |branch, row| f32::from(u8::from((row % 3 == 0) == (branch == Branch::Mlp))) * 0.5, 2, "some");
+        compare(0.25, |branch, _| if branch == Branch::Mlp { 0.5 } else { 0.0 }, 1, "nobody takes attention");
+        compare(0.25, |branch, _| if branch == Branch::Mlp { 0.0 } else { 0.5 }, 1, "nobody takes the MLP");
+        compare(0.25, |_, _| 0.0, 1, "nobody takes anything");
+    }
+}
