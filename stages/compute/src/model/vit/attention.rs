@@ -80,7 +80,7 @@ impl Attention {
         let (samples, tokens, width) = (x.size()[0], x.size()[1], x.size()[2]);
         let split = [samples, tokens, 3, self.heads, width / self.heads];
         let qkv = self.qkv.forward(x);
-        // On a CPU libtorch's backward pass of this kernel takes up to ten times as long in bfloat16 as in float32.
+        // On a CPU libtorch's backward pass of this kernel takes two to fifteen times as long in bfloat16 as in float32.
         let qkv = if qkv.device() == Device::Cpu { qkv.to_kind(Kind::Float) } else { qkv };
         let qkv = qkv.reshape(split).permute([2, 0, 3, 1, 4]);
         [0, 1, 2].map(|part| qkv.select(0, part))
