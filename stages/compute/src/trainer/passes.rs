@@ -156,7 +156,11 @@ impl Trainer {
         }
         let local = input.local.as_ref().map_or(0, |local| local.size()[0] / input.images()) as usize;
         let (all, middle) = (STUDENT_GLOBAL + local, STUDENT_GLOBAL + local.div_ceil(2));
-        let borders = if input.images() < FEW_IMAGES { vec![0, STUDENT_GLOBAL, all] } else { vec![0, 1, STUDENT_GLOBAL, middle, all] };
+        let borders = if input.images() < FEW_IMAGES {
+            vec![0, STUDENT_GLOBAL, all]
+        } else {
+            vec![0, 1, STUDENT_GLOBAL, middle, all]
+        };
         let parts = borders.windows(2).filter(|border| border[0] < border[1]);
         parts.map(|border| Some(Part { first: border[0], count: border[1] - border[0], all })).collect()
     }

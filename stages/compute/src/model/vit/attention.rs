@@ -61,7 +61,10 @@ impl Attention {
         let by_mixed = self.proj.back(&mixed.detach().transpose(1, 2).reshape_as(x), by_output)?;
         let by_mixed = by_mixed.view([samples, tokens, self.heads, -1]).transpose(1, 2);
         let parts = through_graph([&query, &key, &value], &mixed, &by_mixed)?;
-        let whole = Tensor::f_empty([samples, tokens, 3, self.heads, width / self.heads], (by_mixed.kind(), by_mixed.device()))?;
+        let whole = Tensor::f_empty(
+            [samples, tokens, 3, self.heads, width / self.heads],
+            (by_mixed.kind(), by_mixed.device()),
+        )?;
         for (place, part) in parts.iter().enumerate() {
             whole.select(2, place as i64).f_copy_(&part.transpose(1, 2))?;
         }
