@@ -37,6 +37,11 @@ impl Linear {
         Linear { weight, bias: None, kind: builder.kind() }
     }
 
+    /// What it multiplies in.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// `[…, inputs]` to `[…, outputs]`.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         // Of the kind already, `to_kind` gives the tensor itself.

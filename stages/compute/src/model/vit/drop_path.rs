@@ -98,62 +98,63 @@ impl Crops<'_> {
     }
 }
 
-/// Which samples of a batch take a branch. Of a kept sample the branch's output is multiplied by 1/(1 − rate), which is
-/// what [`Crops::factors`] has it multiplied by too.
+/// Which samples of a batch take a branch, and what its output is multiplied by.
 #[derive(Debug)]
-pub(super) struct Taken {
-    /// Their numbers, `[taken]` int64; none stands for all of the samples.
-    rows: Option<Tensor>,
-    /// 1 where no sample may skip the branch.
-    factor: f32,
+pub(super) enum Taken {
+    /// All do, and it counts as it is.
+    All,
+    /// All go through it; each output is multiplied by its sample's factor, 0 for a skipped branch. `[N, 1, 1]` float32.
+    Weighted(Tensor),
+    /// Those of these numbers, `[taken]` int64, with one factor for all of them.
+    Some(Tensor, f64),
 }
 
 impl Crops<'_> {
-    /// Who of `samples` `[N, …]` takes the branch at `site`.
-    pub(super) fn taken(&self, site: Site, rate: f64, samples: &Tensor) -> Taken {
-        let Some(factors) = self.drawn(site, rate, samples.size()[0]) else { return Taken { rows: None, factor: 1.0 } };
+    /// Who of `samples` `[N, …]` takes the branch at `site`. Others are left out of it where `leaves_out`.
+    pub(super) fn taken(&self, site: Site, rate: f64, samples: &Tensor, leaves_out: bool) -> Taken {
+        let Some(factors) = self.drawn(site, rate, samples.size()[0]) else { return Taken::All };
+        let on_device = |tensor: Tensor| tensor.to_device(samples.device());
         let rows: Vec<i64> = (0..).zip(&factors).filter(|(_, factor)| **factor > 0.0).map(|(row, _)| row).collect();
-        let all = rows.len() == factors.len();
-        let rows = (!all).then(|| Tensor::from_slice(&rows).to_device(samples.device()));
-        Taken { rows, factor: factors.into_iter().fold(0.0, f32::max) }
+        if rows.len() == factors.len() || !leaves_out {
+            return Taken::Weighted(on_device(Tensor::from_slice(&factors).view([-1, 1, 1])));
+        }
+        Taken::Some(on_device(Tensor::from_slice(&rows)), f64::from(factors.into_iter().fold(0.0, f32::max)))
     }
 }
 
 impl Taken {
-    /// Those of `samples` `[N, …]` that take the branch, none if nobody does.
+    /// Those of `samples` `[N, …]` that go through the branch, none if nobody does.
     pub(super) fn of(&self, samples: &Tensor) -> Option<Tensor> {
-        match &self.rows {
-            None => Some(samples.shallow_clone()),
-            Some(rows) if rows.numel() == 0 => None,
-            Some(rows) => Some(samples.index_select(0, rows)),
+        match self {
+            Taken::All | Taken::Weighted(_) => Some(samples.shallow_clone()),
+            Taken::Some(rows, _) => (rows.numel() > 0).then(|| samples.index_select(0, rows)),
         }
     }
 
-    /// The float32 `samples` `[N, …]`, to which the branch's `output` for those that take it is added.
+    /// The float32 `samples` `[N, T, D]`, to which the branch's `output` for those that went through it is added.
     pub(super) fn add(&self, samples: &Tensor, output: Option<Tensor>) -> Tensor {
         let Some(output) = output else { return samples.shallow_clone() };
-        let scaled = if self.factor == 1.0 { output } else { output.to_kind(Kind::Float) * f64::from(self.factor) };
-        match &self.rows {
-            None => samples + scaled,
-            Some(rows) => samples.index_add(0, rows, &scaled),
+        match self {
+            Taken::All => samples + output,
+            Taken::Weighted(factors) => samples + output * factors,
+            Taken::Some(rows, factor) => samples.index_add(0, rows, &(output.to_kind(Kind::Float) * *factor)),
         }
     }
 
-    /// The gradient by the branch's output, for that by the sum, `gradient` `[N, …]`.
+    /// The gradient by the branch's output, for that by the sum, `gradient` `[N, T, D]`.
     pub(super) fn by_output(&self, gradient: &Tensor) -> Tensor {
-        let of_taken = self.rows.as_ref().map(|rows| gradient.index_select(0, rows));
-        match (of_taken, self.factor == 1.0) {
-            (None, true) => gradient.shallow_clone(),
-            (None, false) => gradient * f64::from(self.factor),
-            (Some(own), _) => own * f64::from(self.factor),
+        match self {
+            Taken::All => gradient.shallow_clone(),
+            Taken::Weighted(factors) => gradient * factors,
+            Taken::Some(rows, factor) => gradient.index_select(0, rows) * *factor,
         }
     }
 
-    /// Adds the gradient by those that take the branch to that by all of them.
+    /// Adds the gradient by those that went through the branch to that by all of them.
     pub(super) fn add_in_place(&self, gradient: &mut Tensor, by_taken: &Tensor) -> Result<(), TchError> {
-        match &self.rows {
-            None => gradient.f_add_(by_taken),
-            Some(rows) => gradient.f_index_add_(0, rows, by_taken),
+        match self {
+            Taken::All | Taken::Weighted(_) => gradient.f_add_(by_taken),
+            Taken::Some(rows, _) => gradient.f_index_add_(0, rows, by_taken),
         }
         .map(drop)
     }
