@@ -3,24 +3,29 @@
 use mugs_torch_ext::{gradients_by, set_gradient};
 use tch::{TchError, Tensor};
 
-/// Adds to the gradient of a leaf, in place where there is one.
-pub(super) fn add(parameter: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
-    let mut sum = parameter.grad();
+/// The gradient of a leaf, 0 where it has none yet. An optimiser passes over a parameter without a gradient; one that took
+/// part in a step has one, though it be 0.
+pub(super) fn begin(parameter: &Tensor) -> Result<Tensor, TchError> {
+    let sum = parameter.grad();
     if sum.defined() {
-        sum.f_add_(gradient).map(drop)
-    } else {
-        set_gradient(parameter, &gradient.to_kind(parameter.kind())).map_err(TchError::Torch)
+        return Ok(sum);
     }
+    let zeros = parameter.detach().f_zeros_like()?;
+    set_gradient(parameter, &zeros).map_err(TchError::Torch)?;
+    Ok(zeros)
+}
+
+/// Adds to the gradient of a leaf in place.
+pub(super) fn add(parameter: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
+    begin(parameter)?.f_add_(gradient).map(drop)
 }
 
 /// Adds `left`ᵀ `right` to the gradient `[m, n]` of a leaf, for `left` `[rows, m]` and `right` `[rows, n]`. Of the sum's
 /// own kind the product never exists.
 pub(super) fn add_product(parameter: &Tensor, left: &Tensor, right: &Tensor) -> Result<(), TchError> {
-    let mut sum = parameter.grad();
-    if sum.defined() && sum.kind() == left.kind() {
-        return sum.f_addmm_(&left.tr(), right).map(drop);
-    }
-    add(parameter, &left.tr().f_matmul(right)?)
+    let mut sum = begin(parameter)?;
+    if sum.kind() == left.kind() { sum.f_addmm_(&left.tr(), right) } else { sum.f_add_(&left.tr().f_matmul(right)?) }
+        .map(drop)
 }
 
 /// The gradients by `inputs` of a loss whose gradient by `output` is `gradient`, through the graph between them.

@@ -54,6 +54,11 @@ pub(crate) struct Source {
 const CHUNK: usize = 1 << 16;
 
 impl Source {
+    /// Where its tensors lie.
+    pub(crate) fn device(&self) -> Device {
+        self.device
+    }
+
     /// Draws from `seed`, for tensors on `device`.
     pub(crate) fn seeded(seed: u64, device: Device) -> Source {
         Source { seed: Some(seed), device, mended_tail: false }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tch::{Kind, TchError, Tensor, with_grad};
 
-use super::gradients::{add, add_product, rows, sum_of_rows, through_graph};
+use super::gradients::{add, add_product, begin, rows, sum_of_rows, through_graph};
 use super::init::Init;
 use super::params::Builder;
 use super::sync_norm;
@@ -37,16 +37,16 @@ impl Linear {
         Linear { weight, bias: None, kind: builder.kind() }
     }
 
-    /// What it multiplies in.
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// `[…, inputs]` to `[…, outputs]`.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         // Of the kind already, `to_kind` gives the tensor itself.
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(self.kind));
         x.to_kind(self.kind).linear(&self.weight.to_kind(self.kind), bias)
+    }
+
+    /// Gives weight and bias a gradient, 0 where they have none.
+    pub(super) fn begin_gradients(&self) -> Result<(), TchError> {
+        std::iter::once(&self.weight).chain(&self.bias).try_for_each(|parameter| begin(parameter).map(drop))
     }
 
     /// For `x` `[…, inputs]` and the gradient `by_output` `[…, outputs]` of a loss by what became of it: adds to the
@@ -85,6 +85,11 @@ impl LayerNorm {
         let input = x.detach().set_requires_grad(true);
         let normed = with_grad(|| self.forward(&input));
         (input, normed)
+    }
+
+    /// Gives scale and shift a gradient, 0 where they have none.
+    pub(super) fn begin_gradients(&self) -> Result<(), TchError> {
+        [&self.weight, &self.bias].into_iter().try_for_each(|parameter| begin(parameter).map(drop))
     }
 
     /// For what [`again`](Self::again) gave and the gradient of a loss by the result: adds to the weights' gradients, and

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::init::{Init, Source};
 use crate::named::{LoadError, NamedTensors, copy_into};
@@ -100,6 +100,11 @@ impl<'a> Builder<'a> {
     /// What layers multiply in.
     pub(super) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Where parameters lie.
+    pub(super) fn device(&self) -> Device {
+        self.source.device()
     }
 
     /// A parameter that is trained where the network is.

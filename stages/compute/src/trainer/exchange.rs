@@ -14,6 +14,9 @@ use tch::{Kind, Tensor, no_grad_guard};
 use crate::collective::{Collective, CollectiveError, Pending};
 use crate::optim::Optimizer;
 
+/// What the names of parameters begin with whose gradients [`Exchange::whole_block`] tells of.
+const BLOCKS: &str = "backbone.blocks.";
+
 /// The exchange of a trainer's gradients.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -21,7 +24,7 @@ pub(super) struct Exchange {
     bucket_bytes: usize,
     /// None before the first step.
     buckets: Option<Arc<Mutex<Buckets>>>,
-    /// One for each parameter whose gradient comes from a backward pass.
+    /// One for each parameter whose gradient automatic differentiation brings.
     hooks: Vec<Unhook>,
     waited: Duration,
 }
@@ -75,7 +78,7 @@ impl Exchange {
     /// Says that the gradients of a block of the backbone are whole, which were made by hand.
     pub(super) fn whole_block(&self, optimizer: &Optimizer, block: usize) -> Result<(), CollectiveError> {
         let Some(buckets) = &self.buckets else { return Ok(()) };
-        let (mut buckets, prefix) = (locked(buckets), format!("backbone.blocks.{block}."));
+        let (mut buckets, prefix) = (locked(buckets), format!("{BLOCKS}{block}."));
         let parameters = optimizer.names().zip(optimizer.parameters()).enumerate();
         // The last one first, as they lie in their rows.
         let own: Vec<_> = parameters.filter(|(_, (name, _))| name.starts_with(&prefix)).collect();
@@ -127,8 +130,8 @@ impl Exchange {
         for bucket in &mut locked(&buckets).list {
             bucket.gather(&parameters, gradients).map_err(of_torch)?;
         }
-        for (number, parameter) in parameters.into_iter().enumerate() {
-            if gradients[number].defined() && !by_hand[number] {
+        for (number, (name, parameter)) in optimizer.names().zip(parameters).enumerate() {
+            if gradients[number].defined() && !by_hand[number] && !name.starts_with(BLOCKS) {
                 let shared = Arc::clone(&buckets);
                 let whole =
                     move |gradient: &Tensor| locked(&shared).whole(number, gradient).map_err(|error| error.to_string());

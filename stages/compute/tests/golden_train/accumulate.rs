@@ -64,9 +64,10 @@ fn two_or_four_micro_batches_are_one_batch() {
     // Not AdamW, which makes whole steps of rounding noise.
     let train = train_config_of(OptimizerKind::Sgd);
     // Eight images go through the student in twice as many parts as four.
-    for (images_of, parts) in [(1, 2), (1, 4), (2, 2)] {
-        let mut whole = trainer_of(&model(), &train);
-        let mut split = trainer_of(&model(), &train);
+    for (images_of, parts, checkpoint_activations) in [(1, 2, false), (1, 4, false), (2, 2, false), (2, 2, true)] {
+        let model = ModelConfig { checkpoint_activations, ..model() };
+        let mut whole = trainer_of(&model, &train);
+        let mut split = trainer_of(&model, &train);
         for step in 0..3 {
             let rates = schedules_of(OptimizerKind::Sgd).at(0, step % PER_EPOCH);
             let input = batch(&images, step * images_of, images_of);

@@ -13,8 +13,8 @@ use crate::tiny::{images, input, model_config, schedules, trainer};
 struct Twin {
     /// A gradient that is whole late.
     late: Mutex<Option<Tensor>>,
-    /// Where each row of gradients lay that set out, and what the late one was then.
-    seen: Mutex<Vec<(usize, Tensor)>>,
+    /// Where each row of gradients lay that set out, what it was, and what the late one was then.
+    seen: Mutex<Vec<(usize, Tensor, Tensor)>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Collective for Twin {
 
     fn start_all_reduce(&self, tensor: &Tensor) -> Result<Box<dyn Pending>, CollectiveError> {
         if let Some(late) = &*self.late.lock().unwrap() {
-            self.seen.lock().unwrap().push((tensor.data_ptr() as usize, late.copy()));
+            self.seen.lock().unwrap().push((tensor.data_ptr() as usize, tensor.copy(), late.copy()));
         }
         Ok(Box::new(Done))
     }
@@ -86,12 +86,14 @@ fn gradients_set_out_as_soon_as_they_are_whole() {
         }
         let seen = twin.seen.lock().unwrap();
         let gradient = |name: &str| shared.student().params().get(name).unwrap().tensor.grad();
-        // Both are larger than a row and go by themselves; the first one is brought by hand, the second by a graph.
+        // Each is the first of its row; one is made by hand, the other brought by a graph.
         for name in ["backbone.blocks.1.attn.qkv.weight", "instance_head.projector.0.weight"] {
             let place = gradient(name).data_ptr() as usize;
-            let sent: Vec<_> = seen.iter().filter(|(row, _)| *row == place).collect();
-            let [(_, late)] = sent[..] else { panic!("{name} set out {} times", sent.len()) };
-            assert_ne!(*late, seen.last().unwrap().1, "{name} waited for the first block, {model:?}");
+            let sent: Vec<_> = seen.iter().filter(|(row, ..)| *row == place).collect();
+            let [(_, row, late)] = sent[..] else { panic!("{name} set out {} times", sent.len()) };
+            assert_ne!(*late, seen.last().unwrap().2, "{name} waited for the first block, {model:?}");
+            let own = row.flatten(0, -1).narrow(0, 0, gradient(name).numel() as i64).view_as(&gradient(name));
+            assert_eq!(own / 2.0, gradient(name), "{name} was not whole, {model:?}");
         }
     }
 }

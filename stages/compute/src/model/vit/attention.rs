@@ -13,6 +13,12 @@ fn mix([query, key, value]: &[Tensor; 3]) -> Tensor {
     Tensor::scaled_dot_product_attention(query, key, value, None::<&Tensor>, 0.0, false, None, false)
 }
 
+/// `qkv` in the kind to mix in. A backward pass through libtorch's kernel takes two to fifteen times as long in bfloat16 as in
+/// float32 on a CPU, a forward pass less.
+fn for_mixing(qkv: Tensor, goes_back: bool) -> Tensor {
+    if goes_back && qkv.device() == Device::Cpu { qkv.to_kind(Kind::Float) } else { qkv }
+}
+
 /// What [`Attention::back`] needs of a forward pass.
 #[derive(Debug)]
 pub(super) struct Mixed {
@@ -41,13 +47,16 @@ impl Attention {
 
     /// Tokens `[N, T, D]` to the same shape.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        let mixed = mix(&self.query_key_value(x));
+        let qkv = self.qkv.forward(x);
+        let goes_back = qkv.requires_grad();
+        let mixed = mix(&self.split(for_mixing(qkv, goes_back)));
         self.proj.forward(&mixed.transpose(1, 2).reshape_as(x))
     }
 
     /// [`forward`](Self::forward) without a graph but that of the mixing itself, with what [`back`](Self::back) needs.
     pub(super) fn run(&self, x: &Tensor) -> (Tensor, Mixed) {
-        let from = self.query_key_value(x).map(|part| part.detach().set_requires_grad(true));
+        let qkv = for_mixing(self.qkv.forward(x), true);
+        let from = self.split(qkv).map(|part| part.detach().set_requires_grad(true));
         let mixed = with_grad(|| mix(&from));
         let output = self.proj.forward(&mixed.detach().transpose(1, 2).reshape_as(x));
         (output, Mixed { from, mixed })
@@ -55,6 +64,9 @@ impl Attention {
 
     /// For the gradient `[N, T, D]` of a loss by what [`run`](Self::run) gave for `x`: adds to the weights' gradients, and
     /// gives the gradient by `x`. No graph is being recorded.
+    ///
+    /// # Errors
+    /// The library that computes gave up, for example for want of memory.
     pub(super) fn back(&self, x: &Tensor, mixed: Mixed, by_output: &Tensor) -> Result<Tensor, TchError> {
         let Mixed { from: [query, key, value], mixed } = mixed;
         let (samples, tokens, width) = (x.size()[0], x.size()[1], x.size()[2]);
@@ -71,21 +83,24 @@ impl Attention {
         self.qkv.back(x, &whole.view([samples, tokens, 3 * width]))
     }
 
+    /// Gives all weights a gradient, 0 where they have none.
+    pub(super) fn begin_gradients(&self) -> Result<(), TchError> {
+        self.qkv.begin_gradients()?;
+        self.proj.begin_gradients()
+    }
+
     /// The attention weights themselves, `[N, heads, T, T]`: query, then key; rows sum to 1.
     pub(super) fn weights(&self, x: &Tensor) -> Tensor {
-        let [query, key, _] = self.query_key_value(x);
+        let [query, key, _] = self.split(self.qkv.forward(x));
         let scale = 1.0 / (query.size()[3] as f64).sqrt();
         (query.matmul(&key.transpose(-2, -1)) * scale).softmax(-1, Kind::Float)
     }
 
-    /// Query, key and value, `[N, heads, T, D / heads]` each, views of one tensor.
-    fn query_key_value(&self, x: &Tensor) -> [Tensor; 3] {
-        let (samples, tokens, width) = (x.size()[0], x.size()[1], x.size()[2]);
-        let split = [samples, tokens, 3, self.heads, width / self.heads];
-        let qkv = self.qkv.forward(x);
-        // On a CPU libtorch's backward pass of this kernel takes two to fifteen times as long in bfloat16 as in float32.
-        let qkv = if qkv.device() == Device::Cpu { qkv.to_kind(Kind::Float) } else { qkv };
-        let qkv = qkv.reshape(split).permute([2, 0, 3, 1, 4]);
+    /// Query, key and value, `[N, heads, T, D / heads]` each, views of `qkv` `[N, T, 3·D]`.
+    fn split(&self, qkv: Tensor) -> [Tensor; 3] {
+        let (samples, tokens, width) = (qkv.size()[0], qkv.size()[1], qkv.size()[2]);
+        let parts = [samples, tokens, 3, self.heads, width / (3 * self.heads)];
+        let qkv = qkv.reshape(parts).permute([2, 0, 3, 1, 4]);
         [0, 1, 2].map(|part| qkv.select(0, part))
     }
 }

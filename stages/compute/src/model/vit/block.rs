@@ -1,6 +1,6 @@
 //! A transformer block.
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use super::attention::Attention;
 use super::drop_path::{Branch, Crops, Site};
@@ -21,18 +21,22 @@ pub struct Block {
     pub(super) index: usize,
     /// The share of samples that skip a branch in training.
     pub(super) drop_rate: f64,
+    /// Whether those that do are left out of it in training, not multiplied by 0. On a CPU in half precision they are not:
+    /// oneDNN compiles and keeps a product for each number of rows, which takes more time and memory than it saves.
+    pub(super) leaves_out: bool,
 }
 
 impl Block {
     pub(in crate::model) fn new(mut builder: Builder<'_>, config: &ModelConfig, index: usize, drop_rate: f64) -> Block {
         let (width, hidden) = (config.embed_dim, config.mlp_hidden_dim());
+        let leaves_out = builder.kind() == Kind::Float || builder.device() != Device::Cpu;
         let norm1 = LayerNorm::new(builder.at("norm1"), width);
         let attention = Attention::new(builder.at("attn"), config);
         let norm2 = LayerNorm::new(builder.at("norm2"), width);
         let mut mlp = builder.at("mlp");
         let fc1 = Linear::new(mlp.at("fc1"), width, hidden, Init::WEIGHT);
         let fc2 = Linear::new(mlp.at("fc2"), hidden, width, Init::WEIGHT);
-        Block { norm1, attention, norm2, fc1, fc2, index, drop_rate }
+        Block { norm1, attention, norm2, fc1, fc2, index, drop_rate, leaves_out }
     }
 
     /// Tokens `[N, T, D]` to the same shape; `crops` says which samples skip a branch.

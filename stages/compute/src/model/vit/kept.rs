@@ -98,7 +98,7 @@ impl Backbone {
         drop(output);
         for (number, block) in self.blocks().iter().enumerate().rev() {
             let Some((input, trace)) = blocks.pop() else { break };
-            let trace = trace.unwrap_or_else(|| block.run(&input, &crops).1);
+            let trace = trace.unwrap_or_else(|| block.trace(&input, &crops));
             gradient = block.back(&input, trace, gradient)?;
             whole(number)?;
         }
