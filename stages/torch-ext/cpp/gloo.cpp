@@ -39,10 +39,17 @@ struct Pending {
   std::shared_ptr<Bell> bell;
 };
 
+// libtorch's flight recorder, one for all groups of a process, notes a group in a map without holding its lock
+// (2.11): work that begins on two groups at once would break it.
+std::mutex beginning;
+
 char* start(void* group, void** pending, const std::function<WorkPtr(ProcessGroupGloo&)>& begin) {
   return guarded([&] {
     auto& own = *static_cast<Group*>(group);
-    auto work = begin(*own.gloo);
+    auto work = [&] {
+      std::lock_guard<std::mutex> lock(beginning);
+      return begin(*own.gloo);
+    }();
     // The bell outlives the group where work does.
     auto future = work->getFuture();
     future->addCallback([bell = own.bell](c10::ivalue::Future&) { bell->ring(); });

@@ -37,8 +37,14 @@ uint16_t mugs_store_port(void* store) {
   return (*static_cast<StorePtr*>(store))->getPort();
 }
 
+// The server does not acknowledge a write. It serves a connection's messages in their order, so that the answer to a
+// question asked after the write says that it is done, for all other connections too.
 char* mugs_store_set(void* store, const char* key, const uint8_t* data, size_t length) {
-  return guarded([&] { (*static_cast<StorePtr*>(store))->set(key, std::vector<uint8_t>(data, data + length)); });
+  return guarded([&] {
+    auto& own = *static_cast<StorePtr*>(store);
+    own->set(key, std::vector<uint8_t>(data, data + length));
+    TORCH_CHECK(own->check({key}), "the store lost what was written");
+  });
 }
 
 // The value in memory that the caller frees.

@@ -70,7 +70,7 @@ impl TcpStore {
         &self.place
     }
 
-    /// Puts `value` under `key`.
+    /// Puts `value` under `key`. Once this has returned, every connection finds it.
     ///
     /// # Errors
     /// The store does not answer.

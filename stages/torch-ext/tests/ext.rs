@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use mugs_torch_ext::{Address, Gloo, GlooError, TcpStore, gradients_by, hook_gradient, set_gradient, through};
@@ -12,6 +12,16 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn group(store: &TcpStore, rank: usize, world: usize, timeout: Duration) -> Gloo {
     Gloo::connect(store, "test", [rank, world], timeout, &Address::Host("127.0.0.1".into())).unwrap()
+}
+
+/// Waits until both ranks have come here, so that neither goes while the other still needs it.
+fn meet(store: &TcpStore) {
+    let begun = Instant::now();
+    store.add("done", 1).unwrap();
+    while store.add("done", 0).unwrap() < 2 {
+        assert!(begun.elapsed() < 2 * SOON, "the other rank has failed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Runs `rank` in a thread each.
@@ -37,6 +47,12 @@ fn the_store_keeps_what_one_rank_puts_for_the_others() {
     assert!(!client.has("key").unwrap());
     server.set("key", b"some\0bytes").unwrap();
     assert!(client.has("key").unwrap());
+    // Whoever asks after it was put finds it, whatever connection he asks over.
+    for number in 0..1000 {
+        let key = format!("key {number}");
+        server.set(&key, b"1").unwrap();
+        assert!(client.has(&key).unwrap(), "{key}");
+    }
     assert_eq!(client.get("key", SOON).unwrap(), b"some\0bytes");
     server.set("empty", b"").unwrap();
     assert_eq!(client.get("empty", SOON).unwrap(), b"");
@@ -81,19 +97,40 @@ fn ranks_sum_gather_and_broadcast() {
 
 #[test]
 fn a_rank_that_does_not_come_ends_the_wait() {
-    let errors = ranks(2, Duration::from_millis(700), |rank, gloo, store| {
+    // The group's own meeting takes no longer either, on a busy machine too.
+    let errors = ranks(2, Duration::from_secs(3), |rank, gloo, store| {
         let tensor = Tensor::from_slice(&[1_f32]);
         let error = (rank == 0).then(|| gloo.all_reduce(&tensor).unwrap().wait().unwrap_err());
         // The other is there until the first has given up.
-        store.add("done", 1).unwrap();
-        while store.add("done", 0).unwrap() < 2 {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        meet(store);
         gloo.forget();
         error
     });
     let [Some(GlooError::Failed(message)), None] = &errors[..] else { panic!("{errors:?}") };
     assert!(message.to_lowercase().contains("timed out"), "{message}");
+}
+
+#[test]
+fn groups_of_one_process_begin_at_once() {
+    const GROUPS: usize = 8;
+    let store = TcpStore::connect("127.0.0.1", 0, true, SOON).unwrap();
+    for round in 0..20 {
+        let begin = Barrier::new(GROUPS);
+        let alone = |number| {
+            let (name, host) = (format!("{round}/{number}"), Address::Host("127.0.0.1".into()));
+            let gloo = Gloo::connect(&store, &name, [0, 1], SOON, &host).unwrap();
+            let tensor = Tensor::from_slice(&[3_f32]);
+            begin.wait();
+            gloo.all_reduce(&tensor).unwrap().wait().unwrap();
+            Vec::<f32>::try_from(tensor).unwrap()
+        };
+        let alone = &alone;
+        let sums: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..GROUPS).map(|number| scope.spawn(move || alone(number))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(sums, [[3.0]; GROUPS]);
+    }
 }
 
 #[test]
@@ -113,10 +150,7 @@ fn a_wait_is_given_up_from_another_thread() {
                 [first, later]
             })
         });
-        store.add("done", 1).unwrap();
-        while store.add("done", 0).unwrap() < 2 {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        meet(store);
         gloo.forget();
         error
     });
