@@ -4,12 +4,28 @@
 #include <c10/util/Flags.h>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <dlfcn.h>
+#include <netdb.h>
+
 C10_DECLARE_int(caffe2_log_level);
 
 using c10d::TCPStore;
 using StorePtr = c10::intrusive_ptr<TCPStore>;
 
 extern "C" {
+
+// In place of the C library's, in this whole process. libtorch asks for the name of the other end of each of its
+// connections, only to print it, and the store's server asks before it answers anybody: with a name server that is slow
+// or gone, all ranks would stand still for five seconds or more, once for each connection. Digits need nobody's answer.
+int getnameinfo(const sockaddr* address, socklen_t length, char* host, socklen_t host_length, char* service,
+                socklen_t service_length, int flags) {
+  using Real = decltype(&getnameinfo);
+  static const auto real = reinterpret_cast<Real>(dlsym(RTLD_NEXT, "getnameinfo"));
+  if (real == nullptr) {
+    return EAI_FAIL;
+  }
+  return real(address, length, host, host_length, service, service_length, flags | NI_NUMERICHOST);
+}
 
 // Of libtorch's own log only what ends the process: errors come back to the caller, without pages of stack traces.
 void mugs_quiet_log() {

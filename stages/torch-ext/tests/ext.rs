@@ -1,10 +1,13 @@
 //! Ranks as threads of this process, each with a connection and a group of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+use std::ffi::{CStr, c_char, c_int};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
+use libc::sockaddr;
 use mugs_torch_ext::{Address, Gloo, GlooError, TcpStore, gradients_by, hook_gradient, set_gradient, through};
 use tch::{Device, Kind, Tensor};
 
@@ -70,6 +73,30 @@ fn the_store_keeps_what_one_rank_puts_for_the_others() {
     drop((client, server));
     let error = TcpStore::connect("127.0.0.1", port, false, Duration::from_secs(1)).unwrap_err();
     assert!(error.to_string().starts_with("meeting at the store 127.0.0.1:"), "{error}");
+}
+
+/// A store's server that asks a name server who has come answers nobody until it hears.
+#[test]
+fn nobody_is_asked_for_names() {
+    type Ask = unsafe extern "C" fn(*const sockaddr, u32, *mut c_char, u32, *mut c_char, u32, c_int) -> c_int;
+    // SAFETY: both texts end with 0.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"getnameinfo".as_ptr()) };
+    assert!(!found.is_null());
+    // SAFETY: that is its type, and this the place where libtorch finds it too.
+    let ask: Ask = unsafe { std::mem::transmute(found) };
+    let local = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: 80_u16.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be() },
+        sin_zero: [0; 8],
+    };
+    let (mut host, mut service) = ([0_u8; 64], [0_u8; 64]);
+    let [host_at, service_at] = [&mut host, &mut service].map(|text| text.as_mut_ptr().cast());
+    let length = size_of_val(&local) as u32;
+    // SAFETY: an address of the length said, and two texts of theirs.
+    let answer = unsafe { ask((&raw const local).cast(), length, host_at, 64, service_at, 64, libc::NI_NUMERICSERV) };
+    let text = |bytes: &[u8]| CStr::from_bytes_until_nul(bytes).unwrap().to_str().unwrap().to_owned();
+    assert_eq!((answer, text(&host), text(&service)), (0, "127.0.0.1".into(), "80".into()));
 }
 
 #[test]
