@@ -190,10 +190,39 @@ fn read_tensor(parent: &str, value: &Value, key: &str) -> Result<Tensor, LayoutE
 
 fn read_moments(parent: &str, value: &Value) -> Result<Moments, LayoutError> {
     let tensor = |key: &str| read_tensor(parent, value, key);
-    let step = tensor("step")?;
-    let step = if step.numel() == 1 { step.f_double_value(&[]).unwrap_or(f64::NAN) } else { f64::NAN };
+    // Older versions of PyTorch keep a number.
+    let step = match get_in(value, parent, "step")? {
+        Value::Int(step) => *step as f64,
+        Value::Float(step) => *step,
+        Value::Tensor(step) if step.numel() == 1 => step.f_double_value(&[]).unwrap_or(f64::NAN),
+        _ => f64::NAN,
+    };
     if step.fract() != 0.0 || !(0.0..=MAX_STEP as f64).contains(&step) {
         return Err(wrong(&format!("{parent}.step"), "is no count of steps"));
     }
     Ok(Moments { step: step as i64, exp_avg: tensor("exp_avg")?, exp_avg_sq: tensor("exp_avg_sq")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn steps_are_counted_by_a_tensor_or_as_older_versions_have_it_by_a_number() {
+        let moment = || Value::Tensor(Tensor::zeros([2], (Kind::Float, Device::Cpu)));
+        let read = |step| {
+            let state = Value::dict([("step", step), ("exp_avg", moment()), ("exp_avg_sq", moment())]);
+            read_moments("optimizer.state of w", &state).map(|moments| moments.step)
+        };
+        for step in [Value::Tensor(Tensor::from(3_f32)), Value::Int(3), Value::Float(3.0)] {
+            assert_eq!(read(step).unwrap(), 3);
+        }
+        let none = [Value::Int(-1), Value::Float(2.5), Value::Float(f64::NAN), Value::text("3"), moment(), Value::None];
+        for step in none.into_iter().chain([Value::Int(MAX_STEP + 1)]) {
+            let error = read(step).unwrap_err().to_string();
+            assert!(error.contains("optimizer.state of w.step") && error.contains("is no count of steps"), "{error}");
+        }
+    }
 }
