@@ -246,3 +246,29 @@ pub struct RecipesArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::normalise_flags;
+
+    fn train(arguments: &[&str]) -> TrainArgs {
+        let words = ["mugs-pipeline", "train"].iter().chain(arguments).map(std::ffi::OsString::from);
+        match Cli::try_parse_from(normalise_flags(words)).unwrap().command {
+            Command::Train(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn of_a_flag_given_twice_the_last_counts_and_lists_of_names_grow() {
+        let numbers = ["--lr=1", "--loss_weights", "1", "1", "1", "--local_crops_scale", "0.1", "0.2"];
+        let again = ["--lr=2", "--loss_weights", "1", "0", "1", "--local-crops-scale", "0.3", "0.4"];
+        let options = train(&[numbers, again].concat()).sources.options;
+        assert_eq!((options.lr, options.loss_weights), (Some(2.0), Some(vec![1.0, 0.0, 1.0])));
+        assert_eq!((options.local_crops_scale, options.global_crops_scale), (Some(vec![0.3, 0.4]), None));
+
+        let names = train(&["--fix", "strong_prob", "--allow_drift=lr", "--fix=policy_inc", "--allow_drift", "epochs"]);
+        assert_eq!((names.sources.options.fix.unwrap().len(), names.allow_drift.len()), (2, 2));
+    }
+}

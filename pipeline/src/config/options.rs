@@ -3,6 +3,7 @@
 //! The names are the published ones where there is one. From the table come the configuration (with its TOML form
 //! and defaults) and the command-line flags, so that the two cannot differ.
 
+use clap::ArgAction;
 use mugs_image::DEFAULT_PIXEL_LIMIT;
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +73,7 @@ options! {
     }
     "Losses" {
         /// Switches of the instance, local-group and group loss: > 0 is on; the sum of the three divides the total, and the losses are multiplied with --fix loss_weights alone [default: 1 1 1]
-        loss_weights: Vec<f64> = vec![1.0, 1.0, 1.0] => { num_args = 3, value_name = "WEIGHT" };
+        loss_weights: Vec<f64> = vec![1.0, 1.0, 1.0] => { action = ArgAction::Set, num_args = 3, value_name = "WEIGHT" };
         /// Width of the instance head's output [default: 256]
         instance_out_dim: i64 = 256;
         /// Keys in the instance queue [default: 65536]
@@ -142,9 +143,9 @@ options! {
         /// Side of the local crops in pixels; a multiple of the patch size [default: 96]
         size_crops: usize = 96;
         /// Area of a large crop as a share of the picture, least and most [default: 0.25 1]
-        global_crops_scale: Vec<f64> = vec![0.25, 1.0] => { num_args = 2, value_name = "SHARE" };
+        global_crops_scale: Vec<f64> = vec![0.25, 1.0] => { action = ArgAction::Set, num_args = 2, value_name = "SHARE" };
         /// Area of a local crop as a share of the picture, least and most [default: 0.05 0.25]
-        local_crops_scale: Vec<f64> = vec![0.05, 0.25] => { num_args = 2, value_name = "SHARE" };
+        local_crops_scale: Vec<f64> = vec![0.05, 0.25] => { action = ArgAction::Set, num_args = 2, value_name = "SHARE" };
         /// Local crops per picture; 0 trains on the large ones alone [default: 10]
         local_crops_number: usize = 10;
         /// Probability of WEAK augmentation of a student crop (the published help says the opposite of what it does; --fix strong_prob makes it true) [default: 0.5]
