@@ -14,7 +14,6 @@ use super::features::{Features, baseline, features};
 use crate::cli::{Baseline, Format, KnnArgs};
 use crate::config::{RunConfig, foreign};
 use crate::data;
-use crate::train::train_config;
 
 /// One row of the result.
 #[derive(Debug, Serialize)]
@@ -63,7 +62,7 @@ fn source(arguments: &KnnArgs) -> Result<(RunConfig, Source)> {
     let source = match arguments.baseline {
         Some(baseline) => Source::Baseline(baseline),
         None => {
-            let trainer = Trainer::new(&config.model()?, &train_config(&config)?, config.seed, Device::Cpu)?;
+            let trainer = Trainer::new(&config.model()?, &config.training()?, config.seed, Device::Cpu)?;
             Source::Network(Box::new(trainer))
         }
     };
@@ -81,7 +80,7 @@ fn network(path: &Path, arguments: &KnnArgs) -> Result<(RunConfig, Trainer)> {
     config.simd = RunConfig::default().simd;
     (config.precision, config.use_fp16) = (RunConfig::default().precision, false);
     let config = arguments.sources.over(config)?.config;
-    let (model, train) = (config.model()?, train_config(&config)?);
+    let (model, train) = (config.model()?, config.training()?);
     let trainer = Trainer::resume(&model, &train, config.seed, Device::Cpu, &state)
         .with_context(|| format!("{} does not fit its own configuration", path.display()))?;
     Ok((config, trainer))

@@ -216,7 +216,7 @@ mod tests {
             ..RunConfig::default()
         };
         let shapes = |config: &RunConfig| -> Option<Vec<(String, Vec<i64>)>> {
-            let train = crate::train::train_config(config).ok()?;
+            let train = config.training().ok()?;
             let state = Trainer::new(&config.model().ok()?, &train, 0, Device::Cpu).ok()?.state();
             let losses = state.losses.into_iter().flat_map(|(_, tensors)| tensors);
             let all = state.student.into_iter().chain(state.student_memory).chain(losses);

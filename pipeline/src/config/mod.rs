@@ -1,5 +1,6 @@
 //! The configuration of a run: defaults < recipe < file < environment < flags, checked before anything starts.
 
+mod check;
 mod drift;
 mod fix;
 pub mod foreign;

@@ -1,10 +1,11 @@
-//! What each stage is configured with, read off a run's configuration; and everything that can be wrong with one.
+//! What each stage is configured with, read off a run's configuration.
 
 use anyhow::{Context, Result, bail, ensure};
 use mugs_compute::loss::LossConfig;
 use mugs_compute::model::{Arch, ModelConfig, Precision};
 use mugs_compute::optim::OptimizerKind;
 use mugs_compute::schedule::{ScheduleConfig, Schedules, TeacherTemperature};
+use mugs_compute::trainer::TrainConfig;
 use mugs_data::bad::OnBadSample;
 use mugs_data::crop::CropConfig;
 use mugs_data::fetch::FetchConfig;
@@ -18,40 +19,6 @@ use crate::launch::{self, Launch};
 const FAST_SIDE: usize = 2;
 
 impl RunConfig {
-    /// Looks over what can be seen without data: names, ranges, sizes that belong together.
-    pub fn check(&self) -> Result<()> {
-        ensure!(self.epochs > 0, "--epochs is 0: nothing would be trained");
-        ensure!(self.batch_size_per_gpu > 0, "--batch_size_per_gpu is 0");
-        ensure!(self.accumulate > 0, "--accumulate is 0: a step has at least one micro-batch");
-        ensure!(self.loss_weights.len() == 3, "--loss_weights wants three numbers");
-        for (name, size) in [("global_crops_size", self.global_crops_size), ("size_crops", self.size_crops)] {
-            let patch = self.patch_size.max(1) as usize;
-            ensure!(
-                size >= patch && size % patch == 0,
-                "--{name} {size} is not a multiple of --patch_size {patch}: choose {} or {}",
-                (size / patch).max(1) * patch,
-                (size / patch + 1) * patch
-            );
-        }
-        ensure!(
-            self.local_crops_number == 0 || self.size_crops != self.global_crops_size,
-            "--size_crops and --global_crops_size are both {}: local crops must be of another size",
-            self.size_crops
-        );
-        self.check_launch()?;
-        ensure!(
-            self.save_every_minutes.is_finite() && self.save_every_minutes >= 0.0,
-            "--save_every_minutes {} is no length of time: give minutes, or 0 for none",
-            self.save_every_minutes
-        );
-        self.model()?;
-        self.optimizer()?;
-        self.crops()?;
-        self.fetch()?;
-        self.decoder()?;
-        Ok(())
-    }
-
     /// What backbone and heads multiply. Under its published name fp16 may be asked for beside the default.
     pub fn precision(&self) -> Result<Precision> {
         let named: Precision = self.precision.parse().with_context(|| format!("--precision {}", self.precision))?;
@@ -62,16 +29,6 @@ impl RunConfig {
             (true, _) => Ok(Precision::Fp16),
             (false, named) => Ok(named),
         }
-    }
-
-    /// The options of ranks that train together, as far as they can be looked over before the launch is known.
-    fn check_launch(&self) -> Result<()> {
-        for (name, value, unit) in
-            [("sync_timeout", self.sync_timeout, "seconds"), ("bucket_mb", self.bucket_mb, "MiB")]
-        {
-            ensure!(value.is_finite() && value > 0.0, "--{name} {value}: give {unit}, more than 0");
-        }
-        launch::check_url(&self.dist_url)
     }
 
     /// The networks.
@@ -116,6 +73,12 @@ impl RunConfig {
             local_group_temp: self.local_group_temp,
             group_student_temp: self.group_student_temp,
         }
+    }
+
+    /// What the trainer does beside the networks.
+    pub fn training(&self) -> Result<TrainConfig> {
+        let (optimizer, patch_embed_lr_mult) = (self.optimizer()?, self.patch_embed_lr_mult);
+        Ok(TrainConfig { losses: self.losses(), optimizer, patch_embed_lr_mult })
     }
 
     /// Rates by step, once the number of steps in an epoch is known.
@@ -209,9 +172,9 @@ impl RunConfig {
         if self.use_bn_in_head && self.accumulate > 1 {
             tracing::warn!(
                 "--use_bn_in_head true with --accumulate {}: the heads' statistics are those of each micro-batch of {} \
-                 pictures, not of the whole step",
+                 pictures over all ranks, not of the whole step",
                 self.accumulate,
-                self.batch_size_per_gpu
+                self.global_batch() / self.accumulate as u64
             );
         }
         if !self.use_prefetcher && !self.mends(Fix::NormaliseOnce) {
@@ -289,32 +252,6 @@ fn or_share(option: usize, sharers: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_not_built_is_refused_with_the_way_out() {
-        let default = RunConfig::default;
-        for (wrong, sentence) in [
-            (RunConfig { optimizer: "adam".into(), ..default() }, "--optimizer adam"),
-            (
-                RunConfig { use_fp16: true, precision: "bf16".into(), ..default() },
-                "--use_fp16 true is --precision fp16, but --precision is bf16",
-            ),
-            (RunConfig { sync_timeout: 0.0, ..default() }, "--sync_timeout 0: give seconds, more than 0"),
-            (RunConfig { bucket_mb: f64::NAN, ..default() }, "--bucket_mb NaN: give MiB, more than 0"),
-            (RunConfig { dist_url: "host:1".into(), ..default() }, "--dist_url host:1 is neither env:// nor tcp://"),
-        ] {
-            let error = wrong.check().unwrap_err().to_string();
-            assert!(error.contains(sentence), "{error}");
-        }
-        for kind in OptimizerKind::ALL {
-            let config = RunConfig { optimizer: kind.to_string(), use_bn_in_head: true, ..default() };
-            config.check().unwrap();
-            assert_eq!((config.optimizer().unwrap(), config.model().unwrap().use_bn_in_head), (kind, true));
-        }
-        // What has no effect is taken.
-        let idle = RunConfig { debug: true, ddpjob: true, strong_ratio: 0.1, ..default() };
-        idle.check().unwrap();
-    }
 
     #[test]
     fn processes_share_the_processors_unless_an_option_says_otherwise() {

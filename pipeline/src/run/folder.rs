@@ -73,7 +73,16 @@ impl RunFolder {
 
     /// Keeps the newest checkpoint under the name of the finished epoch, as `checkpoint0007.pth`.
     pub fn keep_epoch(&self, epoch: usize) -> Result<()> {
-        self.keep(&format!("checkpoint{epoch:04}.pth"))
+        self.keep(&epoch_name(epoch))
+    }
+
+    /// Gives the newest checkpoint the name of the epoch that it ends, where the run ended between the two.
+    pub fn name_after(&self, epoch: usize) -> Result<()> {
+        if self.path.join(epoch_name(epoch)).exists() {
+            return Ok(());
+        }
+        tracing::info!("checkpoint.pth, which ends epoch {epoch}, is kept as {} too", epoch_name(epoch));
+        self.keep_epoch(epoch)
     }
 
     /// Keeps the newest checkpoint under the number of steps that were done, as `checkpoint-step00000042.pth`.
@@ -158,6 +167,10 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+fn epoch_name(epoch: usize) -> String {
+    format!("checkpoint{epoch:04}.pth")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +218,19 @@ mod tests {
         let mut older = folder.older_checkpoints().unwrap();
         older.sort();
         assert_eq!(older, kept.map(|name| place.path().join(name)));
+    }
+
+    #[test]
+    fn an_epoch_that_a_kill_kept_from_its_name_gets_it_and_no_other_is_touched() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = RunFolder::open(place.path()).unwrap();
+        let read = || fs::read_to_string(place.path().join("checkpoint0003.pth")).unwrap();
+        replace(&folder.checkpoint(), "whole").unwrap();
+        folder.name_after(3).unwrap();
+        assert_eq!(read(), "whole");
+        replace(&folder.checkpoint(), "other").unwrap();
+        folder.name_after(3).unwrap();
+        assert_eq!(read(), "whole");
     }
 
     #[test]

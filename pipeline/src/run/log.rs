@@ -89,11 +89,15 @@ impl RunLog {
 
     /// Appends an epoch's line and makes sure that it is on disk.
     pub fn epoch(&self, means: &EpochMeans) -> Result<()> {
-        let written = fs::OpenOptions::new().append(true).open(&self.path).and_then(|mut file| {
-            file.write_all(format!("{}\n", serde_json::Value::from(means.clone())).as_bytes())?;
+        let line = serde_json::Value::from(means.clone());
+        // Somebody may have moved it away.
+        let written = fs::OpenOptions::new().append(true).create(true).open(&self.path).and_then(|mut file| {
+            file.write_all(format!("{line}\n").as_bytes())?;
             file.sync_all()
         });
-        written.with_context(|| format!("cannot write {}", self.path.display()))
+        written.with_context(|| {
+            format!("cannot write {}; append the epoch's line yourself before going on: {line}", self.path.display())
+        })
     }
 }
 
@@ -140,6 +144,21 @@ mod tests {
     fn a_line_holds_the_means_under_the_published_keys_in_their_order() {
         let line = serde_json::Value::from(sums(1.0).means(3)).to_string();
         assert_eq!(line, r#"{"loss":2.0,"instance-sup.":1.5,"lr":0.5,"wd":0.5,"epoch":3}"#);
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_begins_anew_and_a_line_that_cannot_be_written_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = RunLog::open(folder.path(), &RunConfig::default(), 0).unwrap();
+        fs::remove_file(&log.path).unwrap();
+        log.epoch(&sums(1.0).means(0)).unwrap();
+        let line = serde_json::Value::from(sums(1.0).means(0)).to_string();
+        assert_eq!(fs::read_to_string(&log.path).unwrap(), format!("{line}\n"));
+
+        fs::remove_file(&log.path).unwrap();
+        fs::create_dir(&log.path).unwrap();
+        let error = log.epoch(&sums(1.0).means(0)).unwrap_err().to_string();
+        assert!(error.contains("log.txt; append the epoch's line yourself") && error.ends_with(&line), "{error}");
     }
 
     #[test]

@@ -12,7 +12,6 @@ mod tensor_file;
 mod training;
 
 pub(crate) use self::training::steps_per_epoch;
-pub use self::training::train_config;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -44,6 +43,7 @@ use crate::topology;
 pub fn train(arguments: TrainArgs) -> Result<ExitCode> {
     let Resolved { config, recipe } = arguments.sources.resolve()?;
     ensure!(!config.output_dir.is_empty(), "--output_dir is missing: the folder for checkpoints and logs");
+    config.check_training()?;
     let launch = match launch::detect(&config)? {
         Role::Supervisor { processes } => return launch::local::supervise(processes, config.sync_timeout),
         Role::Rank(launch) => launch,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use mugs_compute::schedule::Schedules;
-use mugs_compute::trainer::{StepError, TrainConfig, Trainer};
+use mugs_compute::trainer::{StepError, Trainer};
 use mugs_data::bad::{self, BadSamples};
 use mugs_data::fetch::Cursor;
 use mugs_data::order::{Order, default_streams};
@@ -77,7 +77,7 @@ impl Training {
         }
         let steps_per_epoch = steps_per_epoch(&config, set)?;
         let schedules = config.schedules(steps_per_epoch)?;
-        let (model, train) = (config.model()?, train_config(&config)?);
+        let (model, train) = (config.model()?, config.training()?);
         let mut kept = false;
         let (mut trainer, cursor, sums) = match before {
             Some(Found { checkpoint, path }) => {
@@ -102,6 +102,9 @@ impl Training {
             }
             false => None,
         };
+        if let Some(epoch) = ended_epoch(cursor, &config).filter(|_| kept && team.is_first()) {
+            folder.name_after(epoch)?;
+        }
         let alarm = CollapseAlarm::new(&config);
         tracing::info!("losses by chance, where a fresh run begins: {}", alarm.expected());
         let saved = kept.then(|| u64::from(cursor.epoch) * steps_per_epoch + cursor.step);
@@ -213,8 +216,7 @@ impl Training {
             if self.cursor.step == 0 && crops_picture::is_due(self.cursor.epoch as usize, self.config.epochs) {
                 reporter.crops(self.steps_done() + 1, || crops_picture::draw(&batches[0]));
             }
-            self.step(&batches, waited, reporter)?;
-            self.sums.bad = bad;
+            self.step(&batches, bad, waited, reporter)?;
             reporter.meters().data(stages.warnings.count(), stages.retries.count());
             let epoch = self.cursor.epoch as usize;
             if self.cursor.step == self.steps_per_epoch && crops_picture::is_due(epoch, self.config.epochs) {
@@ -245,8 +247,8 @@ impl Training {
         Ok(bad)
     }
 
-    /// A step on its micro-batches.
-    fn step(&mut self, batches: &[Rendered], waited: Duration, reporter: &mut Reporter) -> Result<()> {
+    /// A step on its micro-batches, with which the epoch has had `bad` samples.
+    fn step(&mut self, batches: &[Rendered], bad: BadSamples, waited: Duration, reporter: &mut Reporter) -> Result<()> {
         let (start, synced) = (Instant::now(), self.trainer.sync_time());
         let Cursor { epoch, step } = self.cursor;
         let rates = self.schedules.at(epoch, step);
@@ -256,18 +258,28 @@ impl Training {
             dump.step(epoch, &inputs, &rates, &keys(batches))?;
         }
         let report = self.trainer.step_accumulated(&inputs, &rates).map_err(|error| self.name_batch(error, batches))?;
+        // Before anything that may fail: what is written down then must count the step.
+        let terms: Vec<(String, f64)> = report.terms.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        self.sums.add(report.total, &terms, rates.lr, rates.weight_decay);
+        self.sums.bad = bad;
+        self.cursor.step += 1;
+        self.unsaved += 1;
         if let Some(dump) = &mut self.dump {
             dump.losses(epoch, number, &rates, &report)?;
         }
-        let terms: Vec<(String, f64)> = report.terms.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        if let Some(parameter) = report.overflowed.as_ref().filter(|_| self.team.is_first()) {
+            tracing::warn!(
+                "step {}: the gradient of {parameter} overflowed in float16, so the weights stay as they were; the loss is \
+                 scaled by {} from here on",
+                number + 1,
+                report.loss_scale.unwrap_or_default()
+            );
+        }
         let entropy = || self.trainer.cluster_entropy(rates.teacher_temp);
         let warning = self.alarm.step(&report, alarm::looks_at(number + 1).then(entropy).flatten());
         if let Some(warning) = warning.filter(|_| self.team.is_first()) {
             tracing::warn!("{warning}");
         }
-        self.sums.add(report.total, &terms, rates.lr, rates.weight_decay);
-        self.cursor.step += 1;
-        self.unsaved += 1;
         let place = StepPlace {
             done: self.steps_done(),
             epoch: epoch as usize,
@@ -303,6 +315,12 @@ impl Training {
     }
 }
 
+/// The epoch that has just ended, if its checkpoint is one to keep.
+fn ended_epoch(Cursor { epoch, step }: Cursor, config: &RunConfig) -> Option<usize> {
+    let ended = (epoch as usize).checked_sub(1).filter(|_| step == 0)?;
+    (config.saveckp_freq > 0 && ended.is_multiple_of(config.saveckp_freq)).then_some(ended)
+}
+
 /// Steps of an epoch, the same on every rank.
 pub(crate) fn steps_per_epoch(config: &RunConfig, set: &ShardSet) -> Result<u64> {
     let counts: Vec<u64> = set.manifest().shards.iter().map(|shard| shard.samples).collect();
@@ -327,12 +345,6 @@ fn share(trainer: &mut Trainer, team: &Team, config: &RunConfig, cursor: Cursor,
         trainer.share(&group, (config.bucket_mb * f64::from(1 << 20)) as usize);
     }
     Ok(())
-}
-
-/// The trainer's part of a configuration.
-pub fn train_config(config: &RunConfig) -> Result<TrainConfig> {
-    let (optimizer, patch_embed_lr_mult) = (config.optimizer()?, config.patch_embed_lr_mult);
-    Ok(TrainConfig { losses: config.losses(), optimizer, patch_embed_lr_mult })
 }
 
 /// The pictures of a step.
