@@ -43,6 +43,11 @@ impl TrainMeters {
             "mugs_train_cluster_entropy",
             "How evenly the teacher uses the groups, 0 to 1: entropy of the centre, mean entropy of the targets."
         );
+        describe_gauge!("mugs_train_loss_scale", "With float16: the factor on the loss.");
+        describe_counter!(
+            "mugs_train_overflowed_steps_total",
+            "With float16: steps whose gradients overflowed, which left the weights as they were."
+        );
         describe_counter!("mugs_images_total", "Pictures trained on since this process started.");
         describe_counter!("mugs_fetch_retries_total", "Reads that were tried again, by reason.");
         describe_histogram!("mugs_step_duration_seconds", "Time of one training step, without waiting for data.");
@@ -93,6 +98,12 @@ impl TrainMeters {
     /// Reports how evenly the teacher uses the groups, 0 to 1: by the centre, by the targets.
     pub fn cluster_entropy(&self, of: &'static str, share: f64) {
         gauge!("mugs_train_cluster_entropy", "of" => of).set(share);
+    }
+
+    /// Reports a step in float16: the factor on the loss from here on, and whether a gradient overflowed.
+    pub fn scaled(&self, scale: f64, overflowed: bool) {
+        gauge!("mugs_train_loss_scale").set(scale);
+        counter!("mugs_train_overflowed_steps_total").increment(u64::from(overflowed));
     }
 
     /// Reports the data stages' totals: pictures decoded with a warning of libjpeg, reads tried again.

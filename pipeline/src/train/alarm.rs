@@ -52,10 +52,12 @@ impl CollapseAlarm {
     /// For the losses that a configuration has.
     pub fn new(config: &RunConfig) -> Self {
         let outcomes = [config.instance_queue_size + 1, config.local_group_queue_size + 1, config.group_out_dim];
-        let watched = LOSS_NAMES.into_iter().zip(outcomes).map(|(name, outcomes)| {
+        let watch = |(name, outcomes): (_, i64)| {
             let outcomes = outcomes.max(1) as u64;
             Watched { name, chance: (outcomes as f64).ln(), outcomes, mean: None }
-        });
+        };
+        let losses = LOSS_NAMES.into_iter().zip(outcomes).zip(&config.loss_weights);
+        let watched = losses.filter(|(_, weight)| **weight > 0.0).map(|(loss, _)| watch(loss));
         Self { watched: watched.collect(), groups: config.group_out_dim, entropies: [None; 2], steps: 0 }
     }
 
@@ -138,13 +140,13 @@ mod tests {
     fn said(alarm: &mut CollapseAlarm, steps: u64, instance: f64, group: f64) -> Vec<String> {
         let terms = vec![("instance-sup.", instance), ("group-sup.", group)];
         (0..steps)
-            .filter_map(|_| alarm.step(&StepReport { total: 1.0, terms: terms.clone(), by_rank: Vec::new() }, None))
+            .filter_map(|_| alarm.step(&StepReport { total: 1.0, terms: terms.clone(), ..StepReport::default() }, None))
             .collect()
     }
 
     /// The same of the groups' entropies, with losses away from chance.
     fn said_of_groups(alarm: &mut CollapseAlarm, steps: u64, center: f64, target: f64) -> Vec<String> {
-        let report = StepReport { total: 1.0, terms: vec![("group-sup.", 3.0)], by_rank: Vec::new() };
+        let report = StepReport { total: 1.0, terms: vec![("group-sup.", 3.0)], ..StepReport::default() };
         let entropy = |step| looks_at(step).then_some(ClusterEntropy { center, target: Some(target) });
         (1..=steps).filter_map(|step| alarm.step(&report, entropy(step))).collect()
     }
@@ -153,6 +155,15 @@ mod tests {
     fn says_what_is_expected_by_chance() {
         let expected = "instance-sup. ln(4096) = 8.32, local-group-sup. ln(65537) = 11.09, group-sup. ln(1024) = 6.93";
         assert_eq!(alarm().expected(), expected);
+    }
+
+    #[test]
+    fn a_loss_that_is_switched_off_is_not_expected() {
+        let config = RunConfig { loss_weights: vec![1.0, 0.0, 1.0], ..RunConfig::default() };
+        assert_eq!(
+            CollapseAlarm::new(&config).expected(),
+            "instance-sup. ln(65537) = 11.09, group-sup. ln(65536) = 11.09"
+        );
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl Reporter {
         self.meters.step(place.done, place.epoch, place.images, place.rates.lr, took, waited);
         let terms = || std::iter::once(("total", report.total)).chain(report.terms.iter().map(|(n, v)| (short(n), *v)));
         self.meters.losses(terms());
+        report.loss_scale.iter().for_each(|scale| self.meters.scaled(*scale, report.overflowed.is_some()));
         let scalars = || {
             let losses = terms().map(|(name, value)| (format!("loss/{}", name.replace('-', "_")), value));
             let shares = shares().map(|(of, share)| (format!("cluster_entropy/{of}"), share));

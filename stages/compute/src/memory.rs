@@ -48,9 +48,10 @@ impl Unused {
             Unused::Kept(ring) => ring.shallow_clone(),
             Unused::Same => queue_q.shallow_clone(),
             Unused::Told { source, name } => {
-                let drawn = source.tensor(name, &queue_q.size(), Init::Normal);
-                let written = Tensor::from_slice(&clock.is_written()).to_device(queue_q.device()).unsqueeze(-1);
-                queue_q.where_self(&written, &drawn)
+                // On the host: a checkpoint must not ask for memory of a GPU that has none left.
+                let drawn = source.on(Device::Cpu).tensor(name, &queue_q.size(), Init::Normal);
+                let written = Tensor::from_slice(&clock.is_written()).unsqueeze(-1);
+                queue_q.to_device(Device::Cpu).where_self(&written, &drawn)
             }
         }
     }
@@ -64,9 +65,12 @@ impl Unused {
 
     /// Takes over `ring`, as it stands in a checkpoint beside `queue_q`, whose rows were written as `clock` says.
     fn load(&mut self, ring: &Tensor, queue_q: &Tensor, clock: &Clock) {
-        let ring = ring.to_device(queue_q.device());
-        if matches!(self, Unused::Kept(_)) || !self.tensor(queue_q, clock).equal(&ring) {
-            *self = Unused::Kept(ring.to_kind(queue_q.kind()).copy());
+        let is_told = || {
+            let told = self.tensor(queue_q, clock);
+            told.equal(&ring.to_device(told.device()))
+        };
+        if matches!(self, Unused::Kept(_)) || !is_told() {
+            *self = Unused::Kept(ring.to_device(queue_q.device()).to_kind(queue_q.kind()).copy());
         }
     }
 }

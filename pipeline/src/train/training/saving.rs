@@ -128,7 +128,7 @@ impl Training {
         if let Some(before) = self.saved.filter(|before| self.config.keep > 0 && *before != done) {
             self.folder.keep_step(before)?;
         }
-        let (mugs, args) = (self.place()?, arguments(&self.config)?);
+        let (mugs, args) = (self.place()?, arguments(&self.config.of_any_rank())?);
         let (reading, is_read) = channel();
         let (waited, team) = (Arc::new(AtomicU64::new(0)), Arc::clone(&self.team));
         let so_far = Arc::clone(&waited);
@@ -142,7 +142,7 @@ impl Training {
             let _: Result<(), _> = is_read.recv();
             team.doing(|| format!("{WITH_OTHERS} at step {}", done + 1));
             so_far.fetch_add(nanoseconds(start.elapsed()), Ordering::Relaxed);
-        });
+        })?;
         let checkpoint = Checkpoint { state, epoch: self.cursor.epoch as usize, args, mugs };
         let (folder, keep, writing) = (Arc::clone(&self.folder), self.config.keep, self.team.writing());
         let write = move || {

@@ -69,6 +69,11 @@ impl Source {
         Source { seed: None, device, mended_tail: false }
     }
 
+    /// The same, for tensors on `device`.
+    pub(crate) fn on(self, device: Device) -> Source {
+        Source { device, ..self }
+    }
+
     /// The same, with `initial_tail` of [`Mends`](crate::Mends) as given.
     pub(crate) fn with_mended_tail(self, mended_tail: bool) -> Source {
         Source { mended_tail, ..self }

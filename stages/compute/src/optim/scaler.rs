@@ -31,6 +31,9 @@ impl LossScaler {
     /// The interval, likewise.
     pub const INTERVAL: (&'static str, i64) = ("growth_interval", GROWTH_INTERVAL);
 
+    /// The scale at which an overflow is not the scale's: gradients as they are then fit no float16 either.
+    pub const LEAST: f64 = 1.0;
+
     /// Takes a step into account: `overflowed` if a gradient was not finite, and the weights stayed as they were.
     pub fn update(&mut self, overflowed: bool) {
         let next = self.growth_tracker + 1;

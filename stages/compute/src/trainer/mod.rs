@@ -18,6 +18,7 @@ use std::time::Duration;
 use tch::{Device, Tensor, no_grad_guard};
 
 pub use config::TrainConfig;
+pub use lend::LendError;
 pub use state::ResumeError;
 pub use step::{ClusterEntropy, StepError, StepInput, StepReport};
 
@@ -270,7 +271,7 @@ impl Trainer {
 
     /// Clipping and the optimiser.
     fn update_weights(&mut self, gradients: Finite, rates: &Rates, mut watch: Option<&mut Watch<'_>>) {
-        let Finite { gradients, norms } = gradients;
+        let Finite { gradients, norms, .. } = gradients;
         let limit = rates.clip_grad;
         let mut norms = norms.into_iter();
         let global = mutants::active(Mutant::GlobalClip).then(|| mutants::factor_of_all(&gradients, limit));

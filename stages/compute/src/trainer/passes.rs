@@ -9,6 +9,7 @@ use crate::collective::CollectiveError;
 use crate::library;
 use crate::loss::Part;
 use crate::model::{CropSet, DropPath, Outputs};
+use crate::optim::LossScaler;
 use crate::schedule::Rates;
 
 /// Large crops of each image that the student sees.
@@ -35,6 +36,8 @@ impl From<TchError> for Stopped {
 pub(super) struct Finite {
     pub(super) gradients: Vec<Tensor>,
     pub(super) norms: Vec<Tensor>,
+    /// A parameter whose gradient overflowed.
+    pub(super) overflowed: Option<String>,
 }
 
 impl Trainer {
@@ -94,8 +97,11 @@ impl Trainer {
             gathered.take(input, means.as_ref(), teacher, entropy);
         }
         let own = StepReport::mean(&reports);
-        let (report, gradients) = self.of_all_ranks(own, inputs[0].step)?;
-        Ok((gathered, report, self.finite_gradients(gradients, inputs[0].step)?))
+        let (mut report, gradients) = self.of_all_ranks(own, inputs[0].step)?;
+        let gradients = self.finite_gradients(gradients, inputs[0].step)?;
+        report.overflowed.clone_from(&gradients.overflowed);
+        report.loss_scale = self.scaler.map(|scaler| scaler.scale);
+        Ok((gathered, report, gradients))
     }
 
     /// Losses and gradients of all ranks. A loss that is not finite ends the step on all of them.
@@ -113,7 +119,8 @@ impl Trainer {
     }
 
     /// The gradients with their norms, if all are finite. Overflow of a scaled loss is no error but a step without
-    /// gradients, as the published trainer takes it: the scale is halved, and all but the weights moves on.
+    /// gradients, as the published trainer takes it: the scale is halved, and all but the weights moves on. That ends at a
+    /// scale of 1, where the published trainer would take steps without gradients for ever.
     fn finite_gradients(&mut self, gradients: Vec<Tensor>, step: u64) -> Result<Finite, StepError> {
         let _no_grad = no_grad_guard();
         if let Some(scaler) = self.scaler {
@@ -126,14 +133,15 @@ impl Trainer {
         // One wait for the device.
         let all = Vec::<f32>::try_from(Tensor::stack(&norms, 0)).unwrap_or_default();
         let bad = all.iter().position(|norm| !norm.is_finite());
-        if let Some(scaler) = &mut self.scaler {
-            scaler.update(bad.is_some());
-            return Ok(if bad.is_some() { Finite::default() } else { Finite { gradients, norms } });
-        }
-        let Some(bad) = bad else { return Ok(Finite { gradients, norms }) };
+        let scale = self.scaler.map(|scaler| scaler.scale);
+        self.scaler.iter_mut().for_each(|scaler| scaler.update(bad.is_some()));
+        let Some(bad) = bad else { return Ok(Finite { gradients, norms, overflowed: None }) };
         let names = self.optimizer.names().zip(&gradients).filter(|(_, gradient)| gradient.defined());
         let name = names.map(|(name, _)| name.to_owned()).nth(bad).unwrap_or_default();
-        Err(StepError::NonFiniteGradient { step, name })
+        match scale {
+            Some(scale) if scale > LossScaler::LEAST => Ok(Finite { overflowed: Some(name), ..Finite::default() }),
+            scale => Err(StepError::NonFiniteGradient { step, name, scale }),
+        }
     }
 
     /// All running statistics, each with a copy of what it is now.

@@ -30,7 +30,7 @@ pub(super) fn losses(own: &StepReport, group: &dyn Collective) -> Result<StepRep
         all.iter().map(|row| Vec::try_from(row.to_device(Device::Cpu)).unwrap_or_default()).collect();
     let mean = |index: usize| by_rank.iter().map(|row| row[index]).sum::<f64>() / by_rank.len() as f64;
     let terms = own.terms.iter().enumerate().map(|(index, (name, _))| (*name, mean(index + 1))).collect();
-    Ok(StepReport { total: mean(0), terms, by_rank })
+    Ok(StepReport { total: mean(0), terms, by_rank, ..StepReport::default() })
 }
 
 /// What the step would leave if one rank had had all images: rows in rank order, crop first.

@@ -24,7 +24,7 @@ pub struct StepInput {
 }
 
 /// The losses of a step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepReport {
     /// What was minimised.
     pub total: f64,
@@ -32,6 +32,10 @@ pub struct StepReport {
     pub terms: Vec<(&'static str, f64)>,
     /// Total and terms of each rank, of which those above are the means.
     pub by_rank: Vec<Vec<f64>>,
+    /// With float16: the factor on the next step's loss.
+    pub loss_scale: Option<f64>,
+    /// With float16: a parameter whose gradient overflowed. The weights are then what they were, and all else has moved.
+    pub overflowed: Option<String>,
 }
 
 /// How the teacher spreads images over clusters: mean entropies as shares of ln(clusters), from 0 to 1.
@@ -51,7 +55,7 @@ pub enum StepError {
     /// A loss is infinite or not a number.
     #[error(
         "the loss{} is {total} at step {step} ({}); nothing was updated: resume from the last checkpoint with a \
-             lower `lr` or a smaller `clip_grad`",
+             lower `lr` or a smaller `clip_grad` above 0 (`--allow_drift lr` lets a run go on with another)",
         on(*rank),
         join(terms)
     )]
@@ -67,14 +71,17 @@ pub enum StepError {
     },
     /// A gradient is infinite or not a number, although the losses are finite.
     #[error(
-        "the gradient of `{name}` is not finite at step {step}; nothing was updated: resume from the last checkpoint \
-             with a lower `lr`"
+        "the gradient of `{name}`{} is not finite at step {step}; nothing was updated: resume from the last checkpoint \
+             with a lower `lr` (`--allow_drift lr` lets a run go on with another)",
+        scaled(*scale)
     )]
     NonFiniteGradient {
         /// The step's number.
         step: u64,
         /// The parameter's published name.
         name: String,
+        /// With float16: the factor on the loss, which can fall no further.
+        scale: Option<f64>,
     },
     /// The shapes of the input do not fit each other.
     #[error("the input of step {step} has {what} of shape {found:?}, which does not fit {images} images")]
@@ -129,6 +136,10 @@ pub enum StepError {
 
 fn on(rank: Option<usize>) -> String {
     rank.map(|rank| format!(" on rank {rank}")).unwrap_or_default()
+}
+
+fn scaled(scale: Option<f64>) -> String {
+    scale.map(|scale| format!(", with the loss scaled by {scale},")).unwrap_or_default()
 }
 
 fn join(terms: &[(&'static str, f64)]) -> String {
@@ -190,7 +201,7 @@ impl StepReport {
         StepReport {
             total: sum(&|share| share.total),
             terms: names.map(|(index, (name, _))| (*name, sum(&|share| share.terms[index].1))).collect(),
-            by_rank: Vec::new(),
+            ..StepReport::default()
         }
     }
 
@@ -205,7 +216,7 @@ impl StepReport {
         StepReport {
             total: mean(&|report| report.total),
             terms: names.map(|(index, (name, _))| (*name, mean(&|report| report.terms[index].1))).collect(),
-            by_rank: Vec::new(),
+            ..StepReport::default()
         }
     }
 
@@ -241,7 +252,7 @@ impl StepReport {
         let present = LOSS_NAMES.into_iter().zip(&terms.losses).filter(|(_, loss)| loss.is_some());
         let value = |index: usize| scalars.double_value(&[index as i64]);
         let terms = present.enumerate().map(|(i, (name, _))| (name, value(i + 1))).collect();
-        StepReport { total: value(0), terms, by_rank: Vec::new() }
+        StepReport { total: value(0), terms, ..StepReport::default() }
     }
 
     /// Whether the total and every loss are finite.

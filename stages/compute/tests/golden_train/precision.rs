@@ -82,8 +82,11 @@ fn overflow_of_a_scaled_loss_leaves_the_weights_and_halves_the_scale() {
     let mut state = start();
     state.scaler = Some(LossScaler { scale: f64::from(f32::MAX), growth_tracker: 7 });
     let mut trainer = Trainer::resume(&model, &train_config(), 0, Device::Cpu, &state).unwrap();
-    let (_, gradients) = step(&mut trainer, 0);
-    assert!(gradients.is_empty());
+    let rates = schedules().at(0, 0);
+    let report = trainer.step(&input(&images(), 0), &rates).unwrap();
+    assert_eq!(report.loss_scale, Some(f64::from(f32::MAX) / 2.0));
+    let overflowed = report.overflowed.unwrap();
+    assert!(trainer.student().params().get(&overflowed).is_some(), "{overflowed}");
     let after = trainer.state();
     assert_eq!(after.scaler, Some(LossScaler { scale: f64::from(f32::MAX) / 2.0, growth_tracker: 0 }));
     assert!(after.optimizer.moments.is_empty());
@@ -103,6 +106,25 @@ fn overflow_of_a_scaled_loss_leaves_the_weights_and_halves_the_scale() {
 }
 
 #[test]
+fn an_overflow_that_no_scale_mends_ends_the_run_and_nothing_moves() {
+    let model = ModelConfig { precision: Precision::Fp16, ..model_config(false) };
+    // As below: these gradients fit no float32, whatever the scale.
+    let mut config = train_config();
+    config.losses.instance_temp = 2e-38;
+    let mut state = start();
+    state.scaler = Some(LossScaler { scale: 2.0, growth_tracker: 7 });
+    let mut trainer = Trainer::resume(&model, &config, 0, Device::Cpu, &state).unwrap();
+    let report = trainer.step(&input(&images(), 0), &schedules().at(0, 0)).unwrap();
+    assert!(report.overflowed.is_some() && report.loss_scale == Some(1.0), "{report:?}");
+    let before = trainer.state();
+    let (scaler, before) = (before.scaler, bits(&before));
+    let error = trainer.step(&input(&images(), 1), &schedules().at(0, 1)).unwrap_err();
+    let StepError::NonFiniteGradient { step: 1, name, scale: Some(1.0) } = &error else { panic!("{error}") };
+    assert!(error.to_string().contains(&format!("`{name}`, with the loss scaled by 1, is not finite")), "{error}");
+    assert!(trainer.state().scaler == scaler && before == bits(&trainer.state()));
+}
+
+#[test]
 fn a_gradient_that_is_not_finite_is_named_and_nothing_moves() {
     // Logits of about 1e37 have a finite loss, whose gradient is as large and grows on its way back.
     let mut config = train_config();
@@ -110,7 +132,7 @@ fn a_gradient_that_is_not_finite_is_named_and_nothing_moves() {
     let mut trainer = Trainer::resume(&model_config(false), &config, 0, Device::Cpu, &start()).unwrap();
     let before = bits(&trainer.state());
     let error = trainer.step(&input(&images(), 0), &schedules().at(0, 0)).unwrap_err();
-    let StepError::NonFiniteGradient { step: 0, name } = &error else { panic!("{error}") };
+    let StepError::NonFiniteGradient { step: 0, name, scale: None } = &error else { panic!("{error}") };
     assert!(error.to_string().contains(name), "{error}");
     assert!(before == bits(&trainer.state()));
 }

@@ -58,7 +58,7 @@ fn a_lent_state_stays_as_it_is_until_its_reader_is_through() {
         take(&mut trainer, &input(&images, 0));
         let (to_reader, states) = channel::<TrainState>();
         let (reader, found) = channel();
-        let lent = trainer.lend(move || reader.send(bits(&states.recv().unwrap())).unwrap());
+        let lent = trainer.lend(move || reader.send(bits(&states.recv().unwrap())).unwrap()).unwrap();
         let before = bits(&lent);
         assert!(before == bits(&trainer.state()));
         to_reader.send(lent).unwrap();
