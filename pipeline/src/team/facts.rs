@@ -17,6 +17,8 @@ const EQUAL_ON_RANKS: &[&str] = &[
     "max_steps",
     "on_bad_sample",
     "max_bad_samples",
+    // It decides which samples are bad.
+    "max_pixels",
     "checkpoint_activations",
     "backend",
     "bucket_mb",

@@ -285,6 +285,8 @@ impl Team {
     fn whose(&self, error: &anyhow::Error) -> Whose {
         let of_cause = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<StepError>() {
             Some(StepError::Ranks { .. } | StepError::Backward { .. }) => Some(Whose::Unknown),
+            // The gradients are the means over all ranks, which all meet it: the first speaks.
+            Some(StepError::NonFiniteGradient { .. }) if !self.is_first() => Some(Whose::Another),
             Some(StepError::NonFinite { rank: Some(rank), .. }) if *rank != self.rank => Some(Whose::Another),
             _ => cause.is::<CollectiveError>().then_some(Whose::Unknown),
         };
