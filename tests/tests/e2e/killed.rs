@@ -155,6 +155,22 @@ fn a_damaged_checkpoint_is_made_up_for_by_the_one_before_and_named() {
 }
 
 #[test]
+fn a_kill_before_an_epoch_s_checkpoint_has_its_second_name_costs_nothing() {
+    let lab = Lab::new(23);
+    let options = ["--epochs=1", "--warmup_epochs=0", "--saveckp_freq=1"];
+    assert!(run(&mut lab.train("run", &options)).status.success());
+    let [newest, named] = ["run/checkpoint.pth", "run/checkpoint0000.pth"].map(|name| lab.path(name));
+    let bytes = fs::read(&newest).unwrap();
+    fs::remove_file(&named).unwrap();
+    // Where no epoch is to be kept there is nothing to name.
+    assert!(run(&mut lab.train("run", &["--epochs=1", "--warmup_epochs=0", "--saveckp_freq=0"])).status.success());
+    assert!(!named.exists());
+    let again = run(&mut lab.train("run", &options));
+    assert!(text(&again.stderr).contains("is kept as checkpoint0000.pth too"), "{}", text(&again.stderr));
+    assert!(fs::read(&named).unwrap() == bytes && fs::read(&newest).unwrap() == bytes);
+}
+
+#[test]
 fn checkpoints_are_written_by_the_minute_and_none_is_kept_where_none_is_wanted() {
     let lab = Lab::new(PICTURES);
     // So short a time is over after every step.

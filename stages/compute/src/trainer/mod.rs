@@ -124,7 +124,8 @@ impl Trainer {
     }
 
     /// Takes every step together with the other ranks of `group` from now on: gradients, keys, centre and memories are
-    /// those of all images, BatchNorm layers see all of them. The ranks' states must be equal, and are after every step.
+    /// those of all images, BatchNorm layers see all of them. The ranks' states must be equal, and are after every
+    /// step where all compute on processors or GPUs of one kind.
     /// Gradients go in rows of about `bucket_bytes` bytes. A group of one rank changes nothing.
     pub fn share(&mut self, group: &Arc<dyn Collective>, bucket_bytes: usize) {
         if group.world() > 1 {
