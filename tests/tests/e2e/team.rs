@@ -10,6 +10,14 @@ use crate::support::Lab;
 /// After this a test has found a run that hangs.
 const HANGS: Duration = Duration::from_secs(150);
 
+/// How long ranks wait for each other: much longer than a busy machine takes to start them and to write to its disk.
+pub const TIMEOUT: &str = "--sync_timeout=20";
+
+/// What words for a wait say of an option for it, as [`TIMEOUT`].
+pub fn within(option: &str) -> String {
+    format!("within {} s", option.split_once('=').unwrap().1)
+}
+
 /// Small crops, so that steps are quick, and a run that does not end by itself.
 pub const ENDLESS: &[&str] = &[
     "--epochs=100000",
