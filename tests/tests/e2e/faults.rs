@@ -5,10 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use mugs_compute::checkpoint::Checkpoint;
-use mugs_test_support::{not_permitted, tally};
+use mugs_test_support::{free_port, not_permitted, tally};
 
 use crate::support::Lab;
-use crate::team::{ENDLESS, Ended, TIMEOUT, Team, free_port, within};
+use crate::team::{ENDLESS, Ended, TIMEOUT, Team, within};
 
 const PICTURES: u64 = 23;
 /// For faults that are waited for until the time-out.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use mugs_test_support::free_port;
+
 use crate::support::Lab;
 
 /// After this a test has found a run that hangs.
@@ -57,11 +59,6 @@ impl Ended {
     }
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// What a launcher would set for a rank.
 pub fn place(command: &mut Command, rank: usize, world: usize, port: u16) {
     let numbers = [("RANK", rank), ("WORLD_SIZE", world), ("LOCAL_RANK", rank), ("LOCAL_WORLD_SIZE", world)];
@@ -104,8 +101,14 @@ impl Team {
     pub fn wait_for_steps(&mut self, lab: &Lab, run: &str) {
         let path = lab.path(&format!("{run}/checkpoint.pth"));
         let written = || std::fs::metadata(&path).and_then(|data| data.modified()).ok();
-        let (begun, before) = (Instant::now(), written());
-        while written() == before {
+        let before = written();
+        self.wait_until(|_| written() != before);
+    }
+
+    /// Waits for what only ranks at work bring about.
+    pub fn wait_until(&mut self, there: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !there(self) {
             for rank in 0..self.ranks.len() {
                 if self.ranks[rank].try_wait().unwrap().is_some() {
                     panic!("rank {rank} ended too early: {}", self.said(rank));
