@@ -73,14 +73,14 @@ impl TrainMeters {
         }
     }
 
-    /// Reports one finished step.
+    /// Reports one finished step. The number of steps comes last: what is read after it covers as many.
     pub fn step(&self, step: u64, epoch: usize, images: usize, rate: f64, took: Duration, waited: Duration) {
-        self.step.set(step as f64);
         self.epoch.set(epoch as f64);
         self.learning_rate.set(rate);
         self.images.increment(images as u64);
         self.step_duration.record(took);
         self.data_wait.record(waited);
+        self.step.set(step as f64);
     }
 
     /// Reports how long this rank has waited for the gradients of others since it started.

@@ -284,11 +284,11 @@ impl Team {
     /// Which rank an error speaks of.
     fn whose(&self, error: &anyhow::Error) -> Whose {
         let of_cause = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<StepError>() {
-            Some(StepError::Ranks { .. } | StepError::Backward { .. }) => Some(Whose::Unknown),
+            Some(StepError::Ranks { .. } | StepError::Backward { .. }) => Some(Whose::Another),
             // The gradients are the means over all ranks, which all meet it: the first speaks.
             Some(StepError::NonFiniteGradient { .. }) if !self.is_first() => Some(Whose::Another),
             Some(StepError::NonFinite { rank: Some(rank), .. }) if *rank != self.rank => Some(Whose::Another),
-            _ => cause.is::<CollectiveError>().then_some(Whose::Unknown),
+            _ => cause.is::<CollectiveError>().then_some(Whose::Another),
         };
         error.chain().find_map(of_cause).unwrap_or(Whose::Own)
     }

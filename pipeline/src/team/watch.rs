@@ -2,8 +2,8 @@
 //!
 //! A thread counts a number up in the store, at each beat, and looks at the others' numbers: rank 0 at all, the others
 //! at rank 0's, so that a beat costs little however many ranks there are. A number that stands still for the time-out
-//! is a fault. Once a collective has failed, all look at all, and three beats are enough: so the rank that is gone is
-//! named within seconds. Whoever finds a fault first publishes it in the store, and all ranks end with those words.
+//! is a fault. Once a collective has failed, all look at all, and four missed beats are enough: so the rank that is
+//! gone is named within seconds. Whoever finds a fault first publishes it in the store, and all end with those words.
 //!
 //! A second thread waits for nobody. It notices that the store itself does not answer, and ends a process whose main
 //! thread does not come back from wherever it is.
@@ -47,10 +47,8 @@ pub struct Place {
 pub enum Whose {
     /// This one: all hear of it at once.
     Own,
-    /// Another one, which knows more and is about to say it.
+    /// Another one, which knows more and is about to say it, or does not answer any more.
     Another,
-    /// The others do not answer, which must have a reason.
-    Unknown,
 }
 
 /// Tells, hears and knows about the other ranks.
@@ -175,8 +173,7 @@ impl Watch {
         let Place { rank, host, .. } = &shared.place;
         let patience = match whose {
             Whose::Own => Duration::ZERO,
-            Whose::Another => Duration::from_secs(2),
-            Whose::Unknown => {
+            Whose::Another => {
                 shared.suspects.store(true, Ordering::Release);
                 // Long enough for a rank that is gone to be missed, and for one that knows more to say it.
                 shared.beat * (3 * MISSED) + Duration::from_secs(1)

@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -118,23 +116,10 @@ fn the_slurm_script_asks_for_a_task_per_gpu_and_the_published_batch() {
     assert_eq!(batch(configuration(&calls[0]).unwrap(), ranks), PUBLISHED_BATCH);
 }
 
-/// Stand-ins for Slurm's commands: srun is one rank, whose number `scancel` signals; all note how they were called.
-fn stand_ins(folder: &Path) {
-    let rank = "trap 'echo checkpoint >>notes; exit 143' TERM; echo $$ >rank; while :; do sleep 0.05; done";
-    for (name, text) in [
-        ("srun", format!("echo \"srun $*\" >>notes; [ -n \"${{SRUN_CODE:-}}\" ] && exit \"$SRUN_CODE\"; {rank}")),
-        ("scancel", "echo \"scancel $*\" >>notes; kill -TERM $(cat rank)".into()),
-        ("scontrol", "echo \"scontrol $*\" >>notes".into()),
-    ] {
-        let path = folder.join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-}
-
+/// The job script with stand-ins for Slurm's commands, which note in the folder how they were called. They are files of
+/// the checkout: one that this process had just written could not be run while a child of another thread has it open.
 fn job(folder: &TempDir) -> Command {
-    stand_ins(folder.path());
-    let mut path = folder.path().as_os_str().to_owned();
+    let mut path = checkout().join("pipeline/tests/launch/slurm").into_os_string();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
     let mut job = Command::new("bash");
@@ -145,23 +130,26 @@ fn job(folder: &TempDir) -> Command {
 
 #[test]
 fn the_slurm_script_stops_the_ranks_when_time_is_up_and_goes_back_into_the_queue() {
-    let folder = TempDir::new().unwrap();
-    let mut script = job(&folder).spawn().unwrap();
-    let start = Instant::now();
-    while std::fs::read_to_string(folder.path().join("rank")).unwrap_or_default().trim().is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(60), "the rank does not start");
-        std::thread::sleep(Duration::from_millis(10));
+    // The ranks may also end while the script still waits for the command that has asked them to.
+    for scancel_seconds in ["0", "0.3"] {
+        let folder = TempDir::new().unwrap();
+        let mut script = job(&folder).env("SCANCEL_SECONDS", scancel_seconds).spawn().unwrap();
+        let start = Instant::now();
+        while std::fs::read_to_string(folder.path().join("rank")).unwrap_or_default().trim().is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(60), "the rank does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let sent = Command::new("kill").args(["-USR1", &script.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(script.wait().unwrap().code(), Some(143), "{scancel_seconds}");
+        let notes = std::fs::read_to_string(folder.path().join("notes")).unwrap();
+        let notes: Vec<&str> = notes.lines().collect();
+        assert!(notes[0].starts_with("srun --kill-on-bad-exit=0 --cpus-per-task=12 mugs-pipeline train "), "{notes:?}");
+        let mut rest = notes[1..].to_vec();
+        assert_eq!(rest.pop(), Some("scontrol requeue 817"), "the last of all");
+        rest.sort_unstable();
+        assert_eq!(rest, ["checkpoint", "scancel --signal=TERM 817"]);
     }
-    let sent = Command::new("kill").args(["-USR1", &script.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    assert_eq!(script.wait().unwrap().code(), Some(143));
-    let notes = std::fs::read_to_string(folder.path().join("notes")).unwrap();
-    let notes: Vec<&str> = notes.lines().collect();
-    assert!(notes[0].starts_with("srun --kill-on-bad-exit=0 --cpus-per-task=12 mugs-pipeline train "), "{notes:?}");
-    let mut rest = notes[1..].to_vec();
-    assert_eq!(rest.pop(), Some("scontrol requeue 817"), "the last of all");
-    rest.sort_unstable();
-    assert_eq!(rest, ["checkpoint", "scancel --signal=TERM 817"]);
 }
 
 #[test]

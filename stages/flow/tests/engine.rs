@@ -127,9 +127,11 @@ fn meters_tell_back_pressure_from_starvation() {
     let mut running = flow.start("consumer", items).unwrap();
     let meters = running.meters();
     // The source fills its channel and waits to send.
-    while meters.snapshot()[0].send_wait < Duration::from_millis(2) {}
-    let channel = meters.snapshot()[0].channel.unwrap();
-    assert_eq!((channel.items, channel.capacity), (2, 2));
+    let channel = || meters.snapshot()[0].channel.unwrap();
+    while channel().items < 2 {}
+    let before = meters.snapshot()[0].send_wait;
+    while meters.snapshot()[0].send_wait < before + Duration::from_millis(2) {}
+    assert_eq!((channel().items, channel().capacity), (2, 2));
     for item in 0..4 {
         assert_eq!(running.recv().unwrap(), Some(item));
     }

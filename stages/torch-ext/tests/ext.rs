@@ -8,6 +8,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use libc::sockaddr;
+use mugs_test_support::free_port;
 use mugs_torch_ext::{Address, Gloo, GlooError, TcpStore, gradients_by, hook_gradient, set_gradient, through};
 use tch::{Device, Kind, Tensor};
 
@@ -45,7 +46,8 @@ fn ranks<T: Send>(world: usize, timeout: Duration, rank: impl Fn(usize, Gloo, &T
 
 #[test]
 fn the_store_keeps_what_one_rank_puts_for_the_others() {
-    let server = TcpStore::connect("127.0.0.1", 0, true, SOON).unwrap();
+    // A port that no other test's store is given once this one has gone.
+    let server = TcpStore::connect("127.0.0.1", free_port(), true, SOON).unwrap();
     let client = TcpStore::connect("127.0.0.1", server.port(), false, SOON).unwrap();
     assert!(!client.has("key").unwrap());
     server.set("key", b"some\0bytes").unwrap();
@@ -125,7 +127,7 @@ fn ranks_sum_gather_and_broadcast() {
 #[test]
 fn a_rank_that_does_not_come_ends_the_wait() {
     // The group's own meeting takes no longer either, on a busy machine too.
-    let errors = ranks(2, Duration::from_secs(3), |rank, gloo, store| {
+    let errors = ranks(2, Duration::from_secs(10), |rank, gloo, store| {
         let tensor = Tensor::from_slice(&[1_f32]);
         let error = (rank == 0).then(|| gloo.all_reduce(&tensor).unwrap().wait().unwrap_err());
         // The other is there until the first has given up.

@@ -1,12 +1,14 @@
-//! What tests share: where golden data lie, when a test is skipped, how many cases ran.
+//! What tests share: where golden data lie, when a test is skipped, how many cases ran, which port is free.
 //!
 //! Golden data that need nothing beside the checkout are in `tests/golden`; the rest, and the pictures, are in a
 //! folder `shared` beside the checkout, which a public clone does not have. With `MUGS_TEST_STRICT=1` in the
 //! environment (as in CI) a skipped test is a failure.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "this crate is only linked into tests")]
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The root of the checkout.
 pub fn checkout() -> PathBuf {
@@ -63,6 +65,20 @@ fn note(name: &str, line: &str) {
     let name: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
     std::fs::create_dir_all(&folder).expect("the tally folder can be made");
     std::fs::write(folder.join(name), format!("{line}\n")).expect("the tally can be written");
+}
+
+/// A port that nobody serves now, and that this process is given once. It lies below those that Linux hands to outgoing
+/// connections and to servers that name none, any of which might take it before it is used.
+pub fn free_port() -> u16 {
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Not all processes begin at the same one.
+    let start = std::process::id().wrapping_mul(1013);
+    let next = || FIRST + start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+    let mut ports = (0..COUNT).filter_map(|_| u16::try_from(next()).ok());
+    let free = |&port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+    ports.find(free).expect("one of 12000 ports is free")
 }
 
 /// A Python that imports all the named modules: the set-up's, or else `python3`.

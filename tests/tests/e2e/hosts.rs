@@ -6,7 +6,7 @@ use mugs_compute::checkpoint::Checkpoint;
 use mugs_test_support::{not_permitted, tally};
 
 use crate::support::Lab;
-use crate::team::{ENDLESS, Team};
+use crate::team::{ENDLESS, TIMEOUT, Team};
 
 const PICTURES: u64 = 23;
 const PORT: &str = "29511";
@@ -50,8 +50,8 @@ impl Hosts {
     }
 
     /// Two ranks, each on a host of its own, that meet at the first.
-    fn team(&self, lab: &Lab, run: &str, timeout: &str) -> Team {
-        let options = [ENDLESS, &[timeout]].concat();
+    fn team(&self, lab: &Lab, run: &str) -> Team {
+        let options = [ENDLESS, &[TIMEOUT]].concat();
         let mut team = Team::start(lab, run, 0, &[], |_, _| ());
         for (rank, name) in self.names.iter().enumerate() {
             let train = lab.train(run, &options);
@@ -83,7 +83,7 @@ fn two_hosts_train_until_the_link_between_them_goes_down() {
         return not_permitted("ranks on two hosts", "network namespaces are not permitted here");
     };
     let lab = Lab::new(PICTURES);
-    let mut team = hosts.team(&lab, "run", "--sync_timeout=5");
+    let mut team = hosts.team(&lab, "run");
     team.wait_for_steps(&lab, "run");
     hosts.link(1, "down");
     let ended = team.end_of(&[0, 1]);
@@ -103,7 +103,7 @@ fn two_hosts_train_until_the_link_between_them_goes_down() {
 
     // With the link up again the same commands go on.
     hosts.link(1, "up");
-    let mut team = hosts.team(&lab, "run", "--sync_timeout=20");
+    let mut team = hosts.team(&lab, "run");
     team.wait_for_steps(&lab, "run");
     assert!(team.said(0).contains("goes on at epoch"), "{}", team.said(0));
     // The link is gone for a moment only, shorter than the time-out: nobody ends.

@@ -10,8 +10,8 @@ use mugs_test_support::{python, skip};
 use tch::Tensor;
 
 use crate::resume::{epochs_logged, place};
-use crate::support::{Lab, binary, run, signal, start, text};
-use crate::team::{ENDLESS, Team, free_port};
+use crate::support::{Lab, binary, run, text};
+use crate::team::{ENDLESS, Team};
 
 const PICTURES: u64 = 23;
 
@@ -99,9 +99,7 @@ fn a_signal_to_any_rank_stops_all_at_the_same_step() {
     // A checkpoint is asked of a rank that does not write it.
     let quiet: Vec<&str> = ENDLESS.iter().copied().filter(|option| !option.starts_with("--save_every")).collect();
     let mut team = Team::start(&lab, "usr", 2, &[&quiet[..], &["--epochs=100"]].concat(), |_, _| ());
-    while !team.said(0).contains("step 1/") {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    team.wait_until(|team| team.said(0).contains("step 1/"));
     team.signal(1, "USR1");
     team.wait_for_steps(&lab, "usr");
     team.signal(0, "TERM");
@@ -111,15 +109,14 @@ fn a_signal_to_any_rank_stops_all_at_the_same_step() {
 #[test]
 fn the_supervisor_stops_its_ranks_and_tells_their_exit_code() {
     let lab = Lab::new(PICTURES);
-    let mut child = start(lab.train("run", ENDLESS).arg("--nproc=2"));
-    let checkpoint = lab.path("run/checkpoint.pth");
-    while !checkpoint.exists() {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    signal(&child, "TERM");
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(143), "{}", text(&output.stderr));
+    let mut team = Team::start(&lab, "run", 0, &[], |_, _| ());
+    let mut command = lab.train("run", ENDLESS);
+    command.arg("--nproc=2");
+    team.add(lab.path("supervisor.log"), command);
+    team.wait_for_steps(&lab, "run");
+    team.signal(0, "TERM");
+    let ended = team.end();
+    assert_eq!(ended[0].status.code(), Some(143), "{}", ended[0].said);
     let (epoch, step) = place(&lab.path("run"));
     assert!(epoch > 0 || step > 0);
 }
@@ -143,7 +140,8 @@ fn torchrun_launches_two_ranks() {
     let mut train = lab.train("torchrun", SGD);
     train.arg("--batch_size_per_gpu=2");
     let mut command = Command::new(python.parent().unwrap().join("torchrun"));
-    command.args(["--no-python", "--nproc_per_node=2", "--master_port"]).arg(free_port().to_string());
+    // An agent of its own on a free port.
+    command.args(["--standalone", "--no-python", "--nproc_per_node=2"]);
     command.arg(binary("mugs-pipeline")).args(train.get_args()).env("OMP_NUM_THREADS", "1");
     let output = run(&mut command);
     let said = text(&output.stderr);

@@ -25,7 +25,7 @@ fn a_run_stopped_in_every_way_ends_with_the_same_checkpoint() {
     assert!(first.status.success(), "{}", text(&first.stderr));
     assert_eq!(place(&lab.path("parts")), (0, 3));
     // Killed between two checkpoints.
-    kill_after_a_checkpoint(&lab, &["--save-every-steps=2", "--num_workers=3"]);
+    kill_after_a_checkpoint(&lab, &["--save-every-steps=2", "--num_workers=3", "--max_steps=9"]);
     // Stopped exactly between two epochs.
     let second = run(&mut lab.train("parts", &["--max_steps=10", "--num_workers=1"]));
     assert!(second.status.success(), "{}", text(&second.stderr));
@@ -112,7 +112,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|data| data.modified()).ok()
 }
 
-/// Waits for a checkpoint that the process writes, and kills it at once: it is somewhere behind that checkpoint.
+/// Waits for a checkpoint that the process writes, and kills it at once: it is somewhere behind that checkpoint, but
+/// not past its last step, however late the kill comes.
 fn kill_after_a_checkpoint(lab: &Lab, options: &[&str]) {
     let checkpoint = Change::of(lab.path("parts").join("checkpoint.pth"));
     let mut child = start(&mut lab.train("parts", options));
@@ -154,18 +155,34 @@ fn a_signal_ends_a_run_with_a_checkpoint_and_its_own_code() {
 #[test]
 fn sigusr1_writes_a_checkpoint_and_goes_on() {
     let lab = Lab::new(PICTURES);
-    // A checkpoint of an epoch's end is at step 0 of the next one; this one is inside the first.
     let log = Change::of(lab.path("run").join("log.txt"));
-    let checkpoint = Change::of(lab.path("run").join("checkpoint.pth"));
-    let mut child = start(&mut lab.train("run", &["--batch_size_per_gpu=1", "--epochs=100000", "--max_steps=100000"]));
+    let options = ["--batch_size_per_gpu=1", "--epochs=100000", "--max_steps=100000", "--keep=1000"];
+    let mut child = start(&mut lab.train("run", &options));
     log.wait();
-    signal(&child, "USR1");
-    checkpoint.wait();
-    let (epoch, step) = place(&lab.path("run"));
-    assert!(epoch == 0 && step > 0, "epoch {epoch} step {step}");
+    // Without a signal all checkpoints are of an epoch's end, as is one that is asked for in an epoch's last step.
+    let begun = Instant::now();
+    let mut asked = 0;
+    while !has_a_checkpoint_inside_an_epoch(&lab.path("run"), PICTURES) {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no checkpoint is inside an epoch");
+        if begun.elapsed() >= Duration::from_secs(2) * asked {
+            signal(&child, "USR1");
+            asked += 1;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     assert_eq!(child.try_wait().unwrap(), None, "it goes on");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Looks at the last checkpoint, and at the names of those before it, which tell the steps done.
+fn has_a_checkpoint_inside_an_epoch(run: &Path, steps: u64) -> bool {
+    let inside = |name: &str| {
+        let number = name.strip_prefix("checkpoint-step").and_then(|rest| rest.strip_suffix(".pth"));
+        number.is_some_and(|number| number.parse::<u64>().unwrap() % steps != 0)
+    };
+    let mut names = std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name());
+    names.any(|name| inside(name.to_str().unwrap())) || (run.join("checkpoint.pth").exists() && place(run).1 > 0)
 }
 
 #[test]

@@ -5,10 +5,20 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use mugs_test_support::free_port;
+
 use crate::support::Lab;
 
 /// After this a test has found a run that hangs.
 const HANGS: Duration = Duration::from_secs(150);
+
+/// How long ranks wait for each other: much longer than a busy machine takes to start them and to write to its disk.
+pub const TIMEOUT: &str = "--sync_timeout=20";
+
+/// What words for a wait say of an option for it, as [`TIMEOUT`].
+pub fn within(option: &str) -> String {
+    format!("within {} s", option.split_once('=').unwrap().1)
+}
 
 /// Small crops, so that steps are quick, and a run that does not end by itself.
 pub const ENDLESS: &[&str] = &[
@@ -47,11 +57,6 @@ impl Ended {
         let words = self.last_line().split(' ');
         words.map(|word| if word.parse::<f64>().is_ok() { "…" } else { word }).collect::<Vec<_>>().join(" ")
     }
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What a launcher would set for a rank.
@@ -96,8 +101,14 @@ impl Team {
     pub fn wait_for_steps(&mut self, lab: &Lab, run: &str) {
         let path = lab.path(&format!("{run}/checkpoint.pth"));
         let written = || std::fs::metadata(&path).and_then(|data| data.modified()).ok();
-        let (begun, before) = (Instant::now(), written());
-        while written() == before {
+        let before = written();
+        self.wait_until(|_| written() != before);
+    }
+
+    /// Waits for what only ranks at work bring about.
+    pub fn wait_until(&mut self, there: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !there(self) {
             for rank in 0..self.ranks.len() {
                 if self.ranks[rank].try_wait().unwrap().is_some() {
                     panic!("rank {rank} ended too early: {}", self.said(rank));

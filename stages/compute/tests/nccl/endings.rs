@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mugs_compute::collective::{Collective, CollectiveError};
 use tch::{Device, Kind, Tensor};
 
-use crate::fake::{Fake, Id, LONG, SHORT};
+use crate::fake::{Fake, Id, LONG, MEETING, SHORT};
 
 fn ones() -> Tensor {
     Tensor::ones([4], (Kind::Float, Device::Cpu))
@@ -14,20 +14,20 @@ fn ones() -> Tensor {
 #[test]
 fn a_rank_that_does_not_come_is_waited_for_no_longer_than_said() {
     let fake = Fake::new();
-    let waiting = fake.run(2, SHORT, |nccl| {
+    let waiting = fake.run(2, MEETING, |nccl| {
         if nccl.rank() == 1 {
             return Some(nccl);
         }
         let start = Instant::now();
         let error = nccl.all_reduce(&ones()).unwrap_err();
-        assert!(start.elapsed() >= SHORT);
-        assert_eq!(error, CollectiveError::TimedOut { operation: "all-reduce", seconds: 1 });
+        assert!(start.elapsed() >= MEETING);
+        assert_eq!(error, CollectiveError::TimedOut { operation: "all-reduce", seconds: 5 });
         assert_eq!(fake.ends(), (1, 0));
         let error = nccl.barrier().unwrap_err().to_string();
         assert_eq!(
             error,
             "barrier with the other ranks failed: the group had ended before: all-reduce with the other ranks did not \
-             end within 1 s (`--sync_timeout`)"
+             end within 5 s (`--sync_timeout`)"
         );
         assert_eq!(fake.count("ncclAllReduce"), 1);
         None
@@ -85,7 +85,7 @@ fn another_thread_can_give_the_group_up() {
 fn an_abort_that_meets_a_call_of_nccl_leaves_the_end_to_it() {
     let fake = Fake::new();
     fake.run(1, LONG, |nccl| {
-        fake.set("nap", 500);
+        fake.set("hold", 1);
         std::thread::scope(|scope| {
             let looks = fake.count("ncclCommGetAsyncError");
             let call = scope.spawn(|| nccl.barrier());
@@ -94,6 +94,7 @@ fn an_abort_that_meets_a_call_of_nccl_leaves_the_end_to_it() {
             }
             // Without the look under way, the barrier would be done.
             nccl.abort();
+            fake.set("hold", 0);
             assert_eq!(call.join().unwrap(), Err(CollectiveError::Aborted { operation: "barrier" }));
         });
         assert_eq!(fake.ends(), (1, 0));
@@ -200,7 +201,7 @@ fn an_error_of_the_gpu_ends_the_group() {
 #[test]
 fn a_rank_that_parts_alone_does_not_wait_for_ever() {
     let fake = Fake::new();
-    let mut ranks = fake.run(2, SHORT, Some);
+    let mut ranks = fake.run(2, MEETING, Some);
     ranks[0] = None;
     assert_eq!(fake.ends(), (1, 0));
     // And so does the other one.

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 pub const LONG: Duration = Duration::from_secs(120);
 /// For the tests of what ends by it; said as `1 s`.
 pub const SHORT: Duration = Duration::from_millis(900);
+/// The same where ranks must meet before, which takes a while on a busy machine; said as `5 s`.
+pub const MEETING: Duration = Duration::from_millis(4900);
 
 /// A copy of the library of its own, so that tests do not share its counts.
 pub struct Fake {

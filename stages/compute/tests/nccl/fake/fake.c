@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "numbers.h"
 
@@ -29,7 +28,8 @@ static long lag;    /* looks at an event before it is done */
 static long settle; /* looks at a communicator before a call is on the stream */
 static long stall;  /* calls do not take place any more */
 static long gpu;    /* the current GPU of a new thread */
-static long nap;    /* milliseconds that a look at a communicator takes */
+static long hold;   /* a look at a communicator does not end before this is over */
+static pthread_cond_t over = PTHREAD_COND_INITIALIZER;
 static const char *last_error = "";
 
 /* What the test asks for. */
@@ -52,7 +52,8 @@ void fake_set(const char *name, long value) {
     if (!strcmp(name, "settle")) settle = value;
     if (!strcmp(name, "stall")) stall = value;
     if (!strcmp(name, "gpu")) gpu = value;
-    if (!strcmp(name, "nap")) nap = value;
+    if (!strcmp(name, "hold")) hold = value;
+    if (!hold) pthread_cond_broadcast(&over);
     pthread_mutex_unlock(&lock);
 }
 
@@ -221,10 +222,7 @@ unsigned ncclCommGetAsyncError(struct comm *comm, unsigned *state) {
     pthread_mutex_lock(&lock);
     unsigned status = enter("ncclCommGetAsyncError", comm->rank);
     look(comm);
-    long milliseconds = nap;
-    pthread_mutex_unlock(&lock);
-    if (milliseconds) usleep((useconds_t)milliseconds * 1000);
-    pthread_mutex_lock(&lock);
+    while (hold) pthread_cond_wait(&over, &lock);
     struct group *group = comm->group;
     *state = OK;
     if (group->joined < group->world || (comm->parting && group->parting < group->world)) *state = IN_PROGRESS;
